@@ -1,0 +1,228 @@
+#include "hsmkms/base/settings.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ini.h>
+
+enum setting_kind { SETTING_IS_TEXT, SETTING_IS_INT, SETTING_IS_BOOL };
+
+struct setting {
+    const char *section, *name;
+    enum setting_kind kind;
+    size_t offset;
+    const char *unit, *help, *text_preset;
+    int64_t min, max, preset;
+};
+
+#define AT(section, name, T) OFFSET_OF_TYPE(struct settings, section##_##name, T)
+
+static const struct setting rows[] = {
+#define SETTING_TEXT(section, name, preset, help)                                                  \
+    { #section, #name, SETTING_IS_TEXT, AT(section, name, char *), "text", help, preset, 0, 0, 0 },
+#define SETTING_INT(section, name, unit, min, max, preset, help)                                   \
+    { #section, #name, SETTING_IS_INT, AT(section, name, int64_t), unit, help, NULL, min, max,     \
+      preset },
+#define SETTING_BOOL(section, name, preset, help)                                                  \
+    { #section, #name, SETTING_IS_BOOL, AT(section, name, bool), "yes/no", help, NULL, 0, 1,       \
+      preset },
+#include "hsmkms/base/settings.def"
+#undef SETTING_TEXT
+#undef SETTING_INT
+#undef SETTING_BOOL
+};
+
+/* What the parser's callback needs: where values go and which rows have one already. */
+struct reading {
+    struct settings *settings;
+    bool seen[ARRAY_LEN(rows)];
+    struct kms_error *err;
+};
+
+static char **text_of(const struct settings *settings, const struct setting *row)
+{
+    return (char **)((uintptr_t)settings + row->offset);
+}
+
+static int64_t *int_of(const struct settings *settings, const struct setting *row)
+{
+    return (int64_t *)((uintptr_t)settings + row->offset);
+}
+
+static bool *bool_of(const struct settings *settings, const struct setting *row)
+{
+    return (bool *)((uintptr_t)settings + row->offset);
+}
+
+static int set_text(struct settings *settings, const struct setting *row, const char *value,
+                    struct kms_error *err)
+{
+    char *const copy = strdup(value);
+
+    if (copy == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory reading settings");
+    free(*text_of(settings, row));
+    *text_of(settings, row) = copy;
+    return 0;
+}
+
+static int set_int(struct settings *settings, const struct setting *row, const char *value,
+                   struct kms_error *err)
+{
+    char *end = NULL;
+
+    errno = 0;
+    const long long number = strtoll(value, &end, 10);
+    if (errno || end == value || *end != '\0' || number < row->min || number > row->max)
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "%s.%s must be a whole number of %s from %" PRId64 " to %" PRId64
+                        ", not '%.40s'",
+                        row->section, row->name, row->unit, row->min, row->max, value);
+    *int_of(settings, row) = number;
+    return 0;
+}
+
+static int set_bool(struct settings *settings, const struct setting *row, const char *value,
+                    struct kms_error *err)
+{
+    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "%s.%s must be yes or no, not '%.40s'", row->section,
+                        row->name, value);
+    *bool_of(settings, row) = strcmp(value, "yes") == 0;
+    return 0;
+}
+
+static int set(struct settings *settings, const struct setting *row, const char *value,
+               struct kms_error *err)
+{
+    static int (*const setters[])(struct settings *, const struct setting *, const char *,
+                                  struct kms_error *) = {
+        [SETTING_IS_TEXT] = set_text,
+        [SETTING_IS_INT] = set_int,
+        [SETTING_IS_BOOL] = set_bool,
+    };
+    return setters[row->kind](settings, row, value, err);
+}
+
+static int set_presets(struct settings *settings, struct kms_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].kind == SETTING_IS_INT)
+            *int_of(settings, &rows[i]) = rows[i].preset;
+        else if (rows[i].kind == SETTING_IS_BOOL)
+            *bool_of(settings, &rows[i]) = rows[i].preset != 0;
+        else if (set_text(settings, &rows[i], rows[i].text_preset, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* libinih's handler: 1 to go on, 0 to stop. */
+static int take_line(void *arg, const char *section, const char *name, const char *value)
+{
+    struct reading *const reading = arg;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (strcmp(rows[i].section, section) != 0 || strcmp(rows[i].name, name) != 0)
+            continue;
+        if (reading->seen[i]) {
+            (void)kms_fail(reading->err, KMS_ERR_CONFIG, "%s.%s is set twice", section, name);
+            return 0;
+        }
+        reading->seen[i] = true;
+        return set(reading->settings, &rows[i], value ? value : "", reading->err) == 0;
+    }
+    (void)kms_fail(reading->err, KMS_ERR_CONFIG, "there is no setting %.40s.%.40s", section, name);
+    return 0;
+}
+
+int settings_parse(struct span text, struct settings *ret, struct kms_error *err)
+{
+    struct reading reading = { .settings = ret, .err = err };
+
+    if (set_presets(ret, err) < 0)
+        return -1;
+    if (text.len && memchr(text.ptr, '\0', text.len))
+        return kms_fail(err, KMS_ERR_CONFIG, "the configuration holds a NUL byte");
+
+    char *const copy = strndup((const char *)text.ptr, text.len);
+    if (copy == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory reading settings");
+    const int line = ini_parse_string(copy, take_line, &reading);
+    free(copy);
+
+    if (line == 0)
+        return 0;
+    if (err->code == KMS_ERR_NONE)
+        return kms_fail(err, KMS_ERR_CONFIG, "line %d is neither [section] nor name = value", line);
+    if (err->code == KMS_ERR_CONFIG) {
+        char reason[sizeof(err->message)];
+        memcpy(reason, err->message, sizeof(reason));
+        (void)snprintf(err->message, sizeof(err->message), "line %d: %.900s", line, reason);
+    }
+    return -1;
+}
+
+int settings_load(const char *path, struct settings *ret, struct kms_error *err)
+{
+    char text[65536]; /* no configuration written by hand is longer */
+    FILE *const file = fopen(path, "re");
+
+    if (file == NULL)
+        return kms_fail(err, KMS_ERR_CONFIG, "cannot open %s: %s", path, strerrordesc_np(errno));
+    const size_t len = fread(text, 1, sizeof(text), file);
+    const bool whole = len < sizeof(text) && !ferror(file);
+    (void)fclose(file); /* read-only */
+    if (!whole)
+        return kms_fail(err, KMS_ERR_CONFIG, "cannot read %s, or it is larger than %zu bytes",
+                        path, sizeof(text) - 1);
+    return settings_parse(span_of(text, len), ret, err);
+}
+
+void settings_print(const struct settings *settings, int fd)
+{
+    const char *section = "";
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct setting *const row = &rows[i];
+        if (strcmp(section, row->section) != 0)
+            (void)dprintf(fd, "%s[%s]\n", i ? "\n" : "", row->section);
+        section = row->section;
+        if (row->kind == SETTING_IS_TEXT)
+            (void)dprintf(fd, "%s = %s\n", row->name, *text_of(settings, row));
+        else if (row->kind == SETTING_IS_BOOL)
+            (void)dprintf(fd, "%s = %s\n", row->name, *bool_of(settings, row) ? "yes" : "no");
+        else
+            (void)dprintf(fd, "%s = %" PRId64 " ; %s\n", row->name, *int_of(settings, row),
+                          row->unit);
+    }
+}
+
+void settings_print_reference(int fd)
+{
+    (void)dprintf(fd, "| setting | unit | from | to | default | meaning |\n"
+                      "| --- | --- | --- | --- | --- | --- |\n");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct setting *const row = &rows[i];
+        if (row->kind == SETTING_IS_INT)
+            (void)dprintf(fd, "| %s.%s | %s | %" PRId64 " | %" PRId64 " | %" PRId64 " | %s |\n",
+                          row->section, row->name, row->unit, row->min, row->max, row->preset,
+                          row->help);
+        else
+            (void)dprintf(fd, "| %s.%s | %s | | | %s | %s |\n", row->section, row->name, row->unit,
+                          row->kind == SETTING_IS_BOOL ? (row->preset ? "yes" : "no")
+                                                       : row->text_preset,
+                          row->help);
+    }
+}
+
+void settings_done(struct settings *settings)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].kind == SETTING_IS_TEXT)
+            free(*text_of(settings, &rows[i]));
+    *settings = (struct settings){ 0 };
+}

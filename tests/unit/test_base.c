@@ -1,0 +1,209 @@
+#include <fcntl.h>
+
+#include "hsmkms/base/buf.h"
+#include "hsmkms/base/clock.h"
+#include "hsmkms/base/encode.h"
+#include "hsmkms/base/secret.h"
+#include "hsmkms/base/settings.h"
+#include "hsmkms/base/uuid.h"
+#include "tests/support/check.h"
+
+static void test_buf_grows_and_keeps_order(void **state)
+{
+    struct kms_error err = { 0 };
+    AUTO(buf) buf = { 0 };
+
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&buf, "%d,", i % 10);
+    buf_u16(&buf, 0x4142);
+    CHECK_OK(buf_check(&buf, &err), err);
+    assert_int_equal(buf.len, 2002);
+    assert_memory_equal(buf.ptr + 1998, "9,AB", 4);
+}
+
+static void test_buf_failure_sticks(void **state)
+{
+    struct kms_error err = { 0 };
+    AUTO(buf) buf = { 0 };
+
+    (void)state;
+    buf_text(&buf, "x");
+    CHECK(buf_room(&buf, SIZE_MAX) == NULL);
+    buf_text(&buf, "y");
+    CHECK_FAILS(buf_check(&buf, &err), err, KMS_ERR_INTERNAL);
+}
+
+static void test_secret_take_moves(void **state)
+{
+    struct kms_error err = { 0 };
+    AUTO(secret) first = { 0 };
+
+    (void)state;
+    CHECK_OK(secret_copy(&first, SPAN_LITERAL("abc"), &err), err);
+    AUTO(secret) second = secret_take(&first);
+    CHECK(first.ptr == NULL && first.len == 0);
+    CHECK_SPAN(secret_span(&second), SPAN_LITERAL("abc"));
+}
+
+/* RFC 4648 section 10, and what a lax decoder would take. */
+static void test_base64_rfc4648(void **state)
+{
+    static const char *const rows[][2] = { { "", "" },         { "f", "Zg==" },
+                                           { "fo", "Zm8=" },   { "foo", "Zm9v" },
+                                           { "foob", "Zm9vYg==" }, { "foobar", "Zm9vYmFy" } };
+    uint8_t room[16];
+    size_t len = 0;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO(buf) text = { 0 };
+        base64_append(&text, span_text(rows[i][0]));
+        CHECK_SPAN(buf_span(&text), span_text(rows[i][1]));
+        CHECK(base64_size(span_text(rows[i][1]), &len));
+        CHECK(base64_parse(span_text(rows[i][1]), room, len));
+        CHECK_SPAN(span_of(room, len), span_text(rows[i][0]));
+    }
+}
+
+static void test_base64_refuses_other_texts_of_the_same_bytes(void **state)
+{
+    static const char *const bad[] = { "Zg=",   "Zg",    "Zh==",     "Zg==\n", " Zg=", "Zg= =",
+                                       "Zg===", "====",  "Zm9=Zm9v", "Z",      "Zm_v", "Z===",
+                                       "Zm9vZ", "Zm9v=" };
+    uint8_t room[16];
+    size_t len = 0;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        if (base64_size(span_text(bad[i]), &len) && base64_parse(span_text(bad[i]), room, len))
+            fail_msg("accepted '%s'", bad[i]);
+    }
+}
+
+static void test_uuid_round_trip(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        const struct uuid made = uuid_random();
+        struct uuid back;
+        CHECK(uuid_parse(span_text(uuid_format(&made).text), &back));
+        CHECK(uuid_equal(&made, &back));
+        CHECK(made.bytes[6] >> 4 == 4 && made.bytes[8] >> 6 == 2);
+    }
+}
+
+static void test_uuid_refuses(void **state)
+{
+    static const char *const bad[] = { "",
+                                       "1234ABCD-12ab-34cd-56ef-1234567890ab",
+                                       "1234abcd-12ab-34cd-56ef-1234567890a",
+                                       "1234abcd-12ab-34cd-56ef-1234567890abc",
+                                       "1234abcd12ab-34cd-56ef-1234567890abcd",
+                                       "1234abcd-12ab-34cd-56ef-1234567890ag",
+                                       "1234abcd_12ab_34cd_56ef_1234567890ab" };
+    struct uuid unused;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK(!uuid_parse(span_text(bad[i]), &unused));
+}
+
+static void test_clock_texts_round_trip(void **state)
+{
+    const int64_t moment = INT64_C(1795176000) * MS_PER_SECOND; /* 2026-11-20T12:00:00Z */
+    int64_t back = 0;
+
+    (void)state;
+    assert_string_equal(clock_iso8601(moment).text, "2026-11-20T12:00:00Z");
+    assert_string_equal(clock_compact(moment).text, "20261120T120000Z");
+    assert_string_equal(clock_imf_fixdate(moment).text, "Fri, 20 Nov 2026 12:00:00 GMT");
+    CHECK(clock_parse_compact("20261120T120000Z", &back) && back == moment);
+    CHECK(clock_parse_imf_fixdate("Fri, 20 Nov 2026 12:00:00 GMT", &back) && back == moment);
+}
+
+static void test_clock_refuses_dates_that_do_not_exist(void **state)
+{
+    static const char *const bad[] = { "",
+                                       "20261120T120000",
+                                       "20261320T120000Z",
+                                       "20260230T120000Z",
+                                       "20261120T240000Z",
+                                       "20261120T126000Z",
+                                       "2026112xT120000Z",
+                                       "20261120 120000Z",
+                                       "20261120T120000z" };
+    int64_t unused;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK(!clock_parse_compact(bad[i], &unused));
+    CHECK(!clock_parse_imf_fixdate("Fri, 20 Nov 2026 12:00:00 UTC", &unused));
+    CHECK(!clock_parse_imf_fixdate("Friday, 20-Nov-26 12:00:00 GMT", &unused));
+}
+
+static void test_settings_presets_and_values(void **state)
+{
+    struct kms_error err = { 0 };
+    AUTO(settings) settings = { 0 };
+
+    (void)state;
+    CHECK_OK(settings_parse(SPAN_LITERAL("; a comment\n[token]\nuri = pkcs11:token=a\n"
+                                         "accept_extractable = yes\n[limits]\nbody=8192\n"),
+                            &settings, &err),
+             err);
+    assert_string_equal(settings.token_uri, "pkcs11:token=a");
+    CHECK(settings.token_accept_extractable);
+    assert_int_equal(settings.limits_body, 8192);
+    assert_int_equal(settings.sigv4_skew, 300);
+}
+
+static void test_settings_refuse(void **state)
+{
+    static const char *const bad[] = { "[token]\nmodul = x\n",
+                                       "[tokens]\nmodule = x\n",
+                                       "module = x\n",
+                                       "[limits]\nbody = 8191\n",
+                                       "[limits]\nbody = 1e6\n",
+                                       "[limits]\nbody =\n",
+                                       "[limits]\nbody = 99999999999999999999\n",
+                                       "[limits]\nbody = 8192\nbody = 8193\n",
+                                       "[token]\naccept_extractable = maybe\n",
+                                       "nonsense\n",
+                                       "[token\nmodule = x\n" };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct kms_error err = { 0 };
+        AUTO(settings) settings = { 0 };
+        CHECK_FAILS(settings_parse(span_text(bad[i]), &settings, &err), err, KMS_ERR_CONFIG);
+    }
+}
+
+static void test_error_rows_have_names_and_sane_status(void **state)
+{
+    (void)state;
+    for (enum kms_err code = KMS_ERR_NONE + 1; code < KMS_ERR_COUNT; code++) {
+        CHECK(kms_err_name(code)[0] != '\0');
+        CHECK(kms_err_status(code) >= 400 && kms_err_status(code) < 600);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_buf_grows_and_keeps_order),
+        cmocka_unit_test(test_buf_failure_sticks),
+        cmocka_unit_test(test_secret_take_moves),
+        cmocka_unit_test(test_base64_rfc4648),
+        cmocka_unit_test(test_base64_refuses_other_texts_of_the_same_bytes),
+        cmocka_unit_test(test_uuid_round_trip),
+        cmocka_unit_test(test_uuid_refuses),
+        cmocka_unit_test(test_clock_texts_round_trip),
+        cmocka_unit_test(test_clock_refuses_dates_that_do_not_exist),
+        cmocka_unit_test(test_settings_presets_and_values),
+        cmocka_unit_test(test_settings_refuse),
+        cmocka_unit_test(test_error_rows_have_names_and_sane_status),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
