@@ -1,0 +1,64 @@
+#pragma once
+
+/*
+ * Everything keys/ works with, in one place: token, store, catalog, clock and limits. Built once
+ * at start, read-only afterwards; what is inside locks for itself.
+ */
+
+#include <pthread.h>
+
+#include "hsmkms/base/clock.h"
+#include "hsmkms/keys/catalog.h"
+#include "pkcs11/token.h"
+
+struct keyring_limits {
+    int64_t keys_most, gcm_block, gcm_rotate, gcm_refuse, on_demand_rotations;
+};
+
+struct keyring {
+    struct token *token;
+    struct store *store;
+    struct catalog *catalog;
+    const struct clock *clock;
+    struct keyring_limits limits;
+    struct uuid installation;
+    char account[13];
+    char region[64];
+    pthread_mutex_t change; /* one management change at a time; held over token calls on purpose:
+                               a rotation must not meet a deletion of the same key half-way */
+};
+
+/*
+ * Reads all records into the catalog, then reconciles them with the token: finishes or aborts what
+ * was interrupted, marks keys whose object is missing as Unavailable, resumes deletions. An object
+ * that no record knows is left alone and reported.
+ *
+ * ret_strangers  number of unknown objects whose label says they are ours
+ * Errors:        INTEGRITY (records that contradict each other)
+ */
+CHECKED int keyring_open(struct keyring *ret, struct token *token, struct store *store,
+                         const struct clock *clock, struct keyring_limits limits,
+                         const struct installation_record *installation, const char *region,
+                         unsigned *ret_strangers, struct kms_error *err);
+void keyring_close(struct keyring *keyring);
+
+/* "arn:aws:kms:REGION:ACCOUNT:key/ID" and ":alias/NAME". */
+struct arn_text {
+    char text[400];
+};
+struct arn_text keyring_key_arn(const struct keyring *keyring, const struct uuid *key_id);
+struct arn_text keyring_alias_arn(const struct keyring *keyring, const char *alias);
+
+/*
+ * Finds the key that a request names.
+ *
+ * identifier   key id, key ARN, and where aliases is true also alias name and alias ARN
+ * aliases      whether the operation accepts them
+ * ret          a reference, key_unref() it; a visible key
+ * Errors:      NOT_FOUND, INVALID_ARN with AWS's texts; ACCESS_DENIED for an ARN of another account
+ */
+CHECKED int keyring_resolve(const struct keyring *keyring, const char *identifier, bool aliases,
+                            struct key **ret, struct kms_error *err);
+
+/* True for alias/aws/SERVICE of a service that has a managed key of its own. */
+bool keyring_alias_is_predefined(const char *name);
