@@ -117,9 +117,8 @@ bool clock_parse_imf_fixdate(const char *text, int64_t *ret_wall_ms)
     int month = 0;
 
     /* "Fri, 20 Nov 2026 12:00:00 GMT"; the day's name carries nothing and is not checked */
-    if (strlen(text) != 29 || memcmp(text + 3, ", ", 2) != 0 || text[7] != ' ' ||
-        text[11] != ' ' || text[16] != ' ' || text[19] != ':' || text[22] != ':' ||
-        memcmp(text + 25, " GMT", 4) != 0)
+    if (strlen(text) != 29 || memcmp(text + 3, ", ", 2) != 0 || text[7] != ' ' || text[11] != ' ' ||
+        text[16] != ' ' || text[19] != ':' || text[22] != ':' || memcmp(text + 25, " GMT", 4) != 0)
         return false;
     while (month < 12 && memcmp(text + 8, months[month], 3) != 0)
         month++;

@@ -49,13 +49,24 @@ bool base64_size(struct span text, size_t *ret)
     return true;
 }
 
+/* libsodium 1.0.18 takes some bytes beyond ASCII for digits. */
+static bool is_ascii(struct span text)
+{
+    uint8_t seen = 0;
+
+    for (size_t i = 0; i < text.len; i++)
+        seen |= text.ptr[i];
+    return seen < 0x80;
+}
+
 bool base64_parse(struct span text, uint8_t *room, size_t len)
 {
     size_t done = 0;
     const char *end = NULL;
 
-    /* libsodium refuses blanks, missing or surplus padding and non-zero trailing bits */
-    return sodium_base642bin(room, len, (const char *)text.ptr, text.len, NULL, &done, &end,
+    /* the library refuses blanks, missing or surplus padding and non-zero trailing bits */
+    return is_ascii(text) &&
+           sodium_base642bin(room, len, (const char *)text.ptr, text.len, NULL, &done, &end,
                              BASE64) == 0 &&
            done == len && end == (const char *)text.ptr + text.len;
 }
@@ -78,8 +89,7 @@ bool hex_parse(struct span text, uint8_t *ret, size_t len)
     if (text.len != 2 * len)
         return false;
     for (size_t i = 0; i < len; i++) {
-        if (!hex_digit_value(text.ptr[2 * i], &high) ||
-            !hex_digit_value(text.ptr[2 * i + 1], &low))
+        if (!hex_digit_value(text.ptr[2 * i], &high) || !hex_digit_value(text.ptr[2 * i + 1], &low))
             return false;
         ret[i] = (uint8_t)(high << 4 | low);
     }

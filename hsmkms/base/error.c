@@ -33,7 +33,8 @@ int kms_fail_at(struct kms_error *err, enum kms_err code, const char *where, con
     err->code = code;
     err->where = where;
     va_start(args, format);
-    (void)vsnprintf(err->message, sizeof(err->message), format, args); /* cut texts are still texts */
+    (void)vsnprintf(err->message, sizeof(err->message), format,
+                    args); /* cut texts are still texts */
     va_end(args);
     return -1;
 }

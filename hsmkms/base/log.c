@@ -19,8 +19,8 @@ void log_event(const struct log *log, enum log_level level, const char *event, c
         return;
 
     const struct clock_text now = clock_iso8601(clock_wall_ms(&(struct clock){ 0 }));
-    int len = snprintf(line, sizeof(line), "%s level=%s event=%s ", now.text, level_names[level],
-                       event);
+    int len =
+        snprintf(line, sizeof(line), "%s level=%s event=%s ", now.text, level_names[level], event);
     va_start(args, format);
     len += vsnprintf(line + len, sizeof(line) - (size_t)len, format, args);
     va_end(args);

@@ -24,11 +24,13 @@ static const struct setting rows[] = {
 #define SETTING_TEXT(section, name, preset, help)                                                  \
     { #section, #name, SETTING_IS_TEXT, AT(section, name, char *), "text", help, preset, 0, 0, 0 },
 #define SETTING_INT(section, name, unit, min, max, preset, help)                                   \
-    { #section, #name, SETTING_IS_INT, AT(section, name, int64_t), unit, help, NULL, min, max,     \
-      preset },
+    { #section, #name, SETTING_IS_INT, AT(section, name, int64_t), unit, help, NULL,               \
+      min,      max,   preset },
 #define SETTING_BOOL(section, name, preset, help)                                                  \
-    { #section, #name, SETTING_IS_BOOL, AT(section, name, bool), "yes/no", help, NULL, 0, 1,       \
-      preset },
+    {                                                                                              \
+        #section, #name, SETTING_IS_BOOL, AT(section, name, bool), "yes/no", help, NULL,           \
+        0,        1,     preset                                                                    \
+    },
 #include "hsmkms/base/settings.def"
 #undef SETTING_TEXT
 #undef SETTING_INT
@@ -125,6 +127,8 @@ static int take_line(void *arg, const char *section, const char *name, const cha
 {
     struct reading *const reading = arg;
 
+    if (reading->err->code != KMS_ERR_NONE)
+        return 0; /* the library reads on after an error; the first one is told */
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         if (strcmp(rows[i].section, section) != 0 || strcmp(rows[i].name, name) != 0)
             continue;
@@ -177,8 +181,8 @@ int settings_load(const char *path, struct settings *ret, struct kms_error *err)
     const bool whole = len < sizeof(text) && !ferror(file);
     (void)fclose(file); /* read-only */
     if (!whole)
-        return kms_fail(err, KMS_ERR_CONFIG, "cannot read %s, or it is larger than %zu bytes",
-                        path, sizeof(text) - 1);
+        return kms_fail(err, KMS_ERR_CONFIG, "cannot read %s, or it is larger than %zu bytes", path,
+                        sizeof(text) - 1);
     return settings_parse(span_of(text, len), ret, err);
 }
 

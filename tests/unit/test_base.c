@@ -49,9 +49,10 @@ static void test_secret_take_moves(void **state)
 /* RFC 4648 section 10, and what a lax decoder would take. */
 static void test_base64_rfc4648(void **state)
 {
-    static const char *const rows[][2] = { { "", "" },         { "f", "Zg==" },
-                                           { "fo", "Zm8=" },   { "foo", "Zm9v" },
-                                           { "foob", "Zm9vYg==" }, { "foobar", "Zm9vYmFy" } };
+    static const char *const rows[][2] = {
+        { "", "" },        { "f", "Zg==" },        { "fo", "Zm8=" },
+        { "foo", "Zm9v" }, { "foob", "Zm9vYg==" }, { "foobar", "Zm9vYmFy" }
+    };
     uint8_t room[16];
     size_t len = 0;
 
@@ -68,9 +69,9 @@ static void test_base64_rfc4648(void **state)
 
 static void test_base64_refuses_other_texts_of_the_same_bytes(void **state)
 {
-    static const char *const bad[] = { "Zg=",   "Zg",    "Zh==",     "Zg==\n", " Zg=", "Zg= =",
-                                       "Zg===", "====",  "Zm9=Zm9v", "Z",      "Zm_v", "Z===",
-                                       "Zm9vZ", "Zm9v=" };
+    static const char *const bad[] = { "Zg=",   "Zg",    "Zh==",  "Zg==\n",   " Zg=",
+                                       "Zg= =", "Zg===", "====",  "Zm9=Zm9v", "Z",
+                                       "Zm_v",  "Z===",  "Zm9vZ", "Zm9v=",    "\xdag==" };
     uint8_t room[16];
     size_t len = 0;
 
@@ -170,7 +171,8 @@ static void test_settings_refuse(void **state)
                                        "[limits]\nbody = 8192\nbody = 8193\n",
                                        "[token]\naccept_extractable = maybe\n",
                                        "nonsense\n",
-                                       "[token\nmodule = x\n" };
+                                       "[token\nmodule = x\n",
+                                       "[limits]\nbody = x\nbody = y\nnone = z\n" };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
