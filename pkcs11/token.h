@@ -93,6 +93,10 @@ CHECKED int token_key_verify(struct token *token, enum token_kind kind, const st
 /* Destroys every object with this id and looks again that none is left. Destroying none is fine. */
 CHECKED int token_key_destroy(struct token *token, const struct uuid *id, struct kms_error *err);
 
+/* Makes a canary for a key that has none: its creation was interrupted before it was kept. */
+CHECKED int token_key_canary(struct token *token, const struct uuid *id,
+                             uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err);
+
 /* Drops a session copy, so that the next use touches the token's own object. */
 void token_key_forget(struct token *token, const struct uuid *id);
 

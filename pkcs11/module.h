@@ -1,0 +1,45 @@
+#pragma once
+
+/*
+ * One PKCS#11 module, loaded by its exact path and initialised once, and the one slot in it whose
+ * token a PKCS#11 URI (RFC 7512) names. Knows no sessions and no keys.
+ *
+ * The module is never unloaded: libraries that modules pull in register exit handlers, and a
+ * second load after dlclose() is a known way to crash.
+ */
+
+#include <p11-kit/p11-kit.h>
+
+#include "hsmkms/base/error.h"
+#include "pkcs11/mech.h"
+
+struct module {
+    CK_FUNCTION_LIST *list;
+    const char *path, *init_args, *uri; /* borrowed for the life of the module */
+    bool started;                       /* C_Initialize was ours, so C_Finalize is too */
+    CK_SLOT_ID slot;
+    CK_INFO info;
+    CK_TOKEN_INFO token;
+    const struct profile *profile;
+};
+
+/* Loads; calls nothing in it yet. Errors: CONFIG. */
+CHECKED int module_load(struct module *ret, const char *path, const char *init_args,
+                        const char *uri, struct kms_error *err);
+
+/* C_Initialize with OS locking, C_GetInfo, profile. Errors: CONFIG; KEY_UNAVAILABLE. */
+CHECKED int module_start(struct module *module, struct kms_error *err);
+
+/* C_Finalize, if C_Initialize was ours. No session is in use. */
+void module_stop(struct module *module);
+
+/*
+ * Finds the slot. Another process that rewrites its token can hide it for a moment, and modules
+ * list tokens only when they start: none found means stop, wait and start again, a few times.
+ *
+ * Errors:  CONFIG (the URI); TOKEN_MISSING (none or several match)
+ */
+CHECKED int module_find_token(struct module *module, struct kms_error *err);
+
+/* Reads the token's flags anew. */
+CHECKED int module_token_flags(const struct module *module, CK_FLAGS *ret, struct kms_error *err);

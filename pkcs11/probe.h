@@ -1,0 +1,58 @@
+#pragma once
+
+/*
+ * What a token really does, found by trying: lists of mechanisms and attributes lie in both
+ * directions. At start a throw-away session key is put through everything a strict key must do
+ * and must refuse; later each new key is put through what this token was seen to refuse.
+ *
+ * Threads: all with the token's exclusive lock held, or before there are others.
+ */
+
+#include "pkcs11/gcm.h"
+
+enum strict_try {
+    TRY_READ_VALUE,
+    TRY_WRAP,
+    TRY_COPY_EXTRACTABLE,
+    TRY_COPY_READABLE,
+    TRY_SET_EXTRACTABLE,
+    TRY_SET_READABLE,
+    TRY_ECB,
+    TRY_DERIVE,
+    TRY_OTHER_USE,
+    STRICT_TRIES
+};
+
+struct probe {
+    bool refuses[STRICT_TRIES]; /* tries that this token refuses on a strict key */
+    bool enforces_extraction;   /* all tries that would give a key's value away are refused */
+    bool copies;                /* a session copy works and is as strict as its original */
+    bool empty_iv;              /* AES-GCM without an IV is accepted, so never offer it one */
+
+    /* session keys of the owner's session */
+    CK_OBJECT_HANDLE wrapper; /* for TRY_WRAP */
+    CK_OBJECT_HANDLE health;  /* a strict AES-GCM key */
+    struct uuid health_id;
+    uint8_t health_canary[TOKEN_CANARY_LEN];
+};
+
+/* Makes the session keys anew: at start, and after a login or the owner's session was lost. */
+CHECKED int probe_keys(struct probe *probe, struct session *owner, struct kms_error *err);
+
+/* Errors: TOKEN_UNSUITABLE (message says why); KEY_UNAVAILABLE. */
+CHECKED int probe_run(struct probe *probe, struct session *session, struct session *owner,
+                      struct kms_error *err);
+
+/* Errors: INTEGRITY (message names the attribute); KEY_UNAVAILABLE. */
+CHECKED int probe_attributes(struct session *session, const struct kind *kind, CK_OBJECT_HANDLE key,
+                             struct kms_error *err);
+
+/* Tries on a key what this token refuses. Errors: INTEGRITY (message names the try). */
+CHECKED int probe_refusals(const struct probe *probe, struct session *session,
+                           const struct kind *kind, CK_OBJECT_HANDLE key, struct kms_error *err);
+
+/* Learns what is refused, on the health key. Part of probe_run. */
+CHECKED int probe_strictness(struct probe *probe, struct session *session, struct kms_error *err);
+
+/* A real encryption and decryption by the health key. */
+CHECKED int probe_health(const struct probe *probe, struct session *session, struct kms_error *err);

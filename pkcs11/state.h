@@ -1,0 +1,74 @@
+#pragma once
+
+/*
+ * The inside of struct token, for the files of this folder.
+ *
+ * Locks, in the order they are taken: the pool's mutex is never held while the token's lock is
+ * waited for. Shared lock: cryptographic calls on cached handles. Exclusive lock ("alone"):
+ * everything that searches, makes or destroys objects, opens or closes sessions in bulk, or logs
+ * in; it alone may use owner and manage. Waiting for it ends after call_time_ms, so that one hung
+ * call cannot stop the others for ever.
+ */
+
+#include <stdatomic.h>
+
+#include "pkcs11/guard.h"
+#include "pkcs11/login.h"
+#include "pkcs11/object.h"
+#include "pkcs11/probe.h"
+#include "pkcs11/token.h"
+
+/* After the token failed twice, calls fail at once until a probe, made by one of them, succeeds. */
+struct breaker {
+    _Atomic bool open, probing;
+    _Atomic bool restart; /* the module has to be started again, whatever its sessions say */
+    _Atomic int64_t next_us;
+    unsigned wait_s, failed; /* guarded by probing */
+};
+
+struct token {
+    char *module_path, *uri, *init_args, *pin_file, *state_dir;
+    unsigned sessions, copies_max, call_time_ms;
+    bool accept_extractable;
+
+    struct module module;
+    struct guard guard;
+    struct login login;
+    pthread_rwlock_t lock; /* prefers writers */
+    struct pool pool;
+    struct session owner;  /* holds login, copies and health key; closed last */
+    struct session manage; /* for searches, generation, destruction */
+    struct cache cache;    /* guarded by lock */
+    struct probe probe;    /* written alone */
+    struct breaker breaker;
+    _Atomic bool random_stuck; /* for good: nothing new is encrypted */
+};
+
+/* Fails fast while the breaker is open; makes the probe that closes it when one is due. */
+CHECKED int token_pass(struct token *token, struct kms_error *err);
+void token_trip(struct token *token);
+
+/* For what must be done now, or for what may be done another time. */
+enum patience { WAIT_LONG, WAIT_BRIEFLY };
+
+/*
+ * Takes the exclusive lock with a working manage session. Every successful call is followed by
+ * token_alone_done(); failed: the manage session's last call went wrong, so it is replaced and,
+ * if the token is no longer well, the breaker opens.
+ */
+CHECKED int token_alone(struct token *token, enum patience patience, struct kms_error *err);
+void token_alone_done(struct token *token, bool failed);
+
+/*
+ * Exclusive lock held. Finds one key again, after a login if that was lost.
+ *
+ * Errors:  KEY_UNAVAILABLE
+ */
+CHECKED int token_rebind(struct token *token, const struct uuid *id, struct object **ret,
+                         struct kms_error *err);
+
+/* Everything after C_Initialize and the slot: sessions, login, probe, handles. */
+CHECKED int token_connect(struct token *token, struct kms_error *err);
+
+/* Exclusive lock held, breaker open: brings the token back, or says why not. */
+CHECKED int token_recover(struct token *token, bool hard, struct kms_error *err);

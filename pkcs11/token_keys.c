@@ -1,0 +1,227 @@
+#include "pkcs11/state.h"
+
+#include <stdlib.h>
+
+/* Generating */
+
+static int make_key(struct token *token, const struct kind *kind, const struct uuid *id,
+                    const char *label, struct object **ret, struct kms_error *err)
+{
+    CK_MECHANISM make = { kind->make, NULL, 0 };
+    CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+    struct attrs want = { 0 };
+
+    mech_template(&want, kind, token->module.profile, KEY_IN_TOKEN);
+    attrs_bytes(&want, CKA_ID, uuid_span(id));
+    attrs_bytes(&want, CKA_LABEL, span_text(label));
+    /* never tried twice: a failed call may have made an object */
+    if (P11(&token->manage, C_GenerateKey, &make, want.list, want.count, &handle) != CKR_OK)
+        return session_fail(&token->manage, err);
+    return object_bind(&token->cache, id, handle, ret, err);
+}
+
+static int make_canary(struct token *token, const struct object *object,
+                       uint8_t ret[TOKEN_CANARY_LEN], struct kms_error *err)
+{
+    struct session *const session = &token->manage;
+
+    if (canary_make(session, object->handle, &object->id, ret) != CKR_OK ||
+        canary_open(session, object->handle, &object->id, ret) != CKR_OK)
+        return session_fail(session, err);
+    return 0;
+}
+
+/* Exclusive lock held. */
+static int generate(struct token *token, enum token_kind kind, const struct uuid *id,
+                    const char *label, uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
+{
+    struct object *object = NULL;
+
+    if (make_key(token, kind_of(kind), id, label, &object, err) < 0)
+        return -1;
+    if (kind == TOKEN_AES_GCM && make_canary(token, object, ret_canary, err) < 0) {
+        object_drop(&token->cache, &token->owner, id);
+        return -1;
+    }
+    token->cache.keys++;
+    return 0;
+}
+
+int token_key_generate(struct token *token, enum token_kind kind, const struct uuid *id,
+                       const char *label, uint8_t ret_canary[TOKEN_CANARY_LEN],
+                       struct kms_error *err)
+{
+    uint8_t canary[TOKEN_CANARY_LEN] = { 0 };
+
+    if (token_pass(token, err) < 0)
+        return -1;
+    if (atomic_load(&token->random_stuck))
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
+                               "the token's random generator repeats itself");
+    if (token_alone(token, WAIT_LONG, err) < 0)
+        return -1;
+    const int made = generate(token, kind, id, label, canary, err);
+    token_alone_done(token, made < 0);
+    if (made < 0 || guard_sync(&token->guard, err) < 0 ||
+        token_key_verify(token, kind, id, err) < 0)
+        return -1;
+    memcpy(ret_canary, canary, sizeof(canary));
+    return 0;
+}
+
+/* Verifying */
+
+/* Exclusive lock held. */
+static int verify(struct token *token, enum token_kind kind, const struct uuid *id,
+                  struct kms_error *err)
+{
+    struct session *const session = &token->manage;
+    struct object *object = object_lookup(&token->cache, id);
+
+    if ((object == NULL || object->handle == CK_INVALID_HANDLE) &&
+        token_rebind(token, id, &object, err) < 0)
+        return -1;
+    if (object->fault == OBJECT_ABSENT)
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "the token has no key with this id");
+    if (object->fault == OBJECT_TWICE)
+        return kms_fail(err, KMS_ERR_INTEGRITY, "several keys in the token have this id");
+    if (probe_attributes(session, kind_of(kind), object->handle, err) < 0)
+        return -1;
+    return probe_refusals(&token->probe, session, kind_of(kind), object->handle, err);
+}
+
+int token_key_verify(struct token *token, enum token_kind kind, const struct uuid *id,
+                     struct kms_error *err)
+{
+    if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
+        return -1;
+    const int good = verify(token, kind, id, err);
+    token_alone_done(token, good < 0 && err->code != KMS_ERR_NOT_FOUND);
+    return good;
+}
+
+int token_key_canary(struct token *token, const struct uuid *id,
+                     uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
+{
+    uint8_t canary[TOKEN_CANARY_LEN];
+    struct object *object = NULL;
+
+    if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
+        return -1;
+    const int made =
+        token_rebind(token, id, &object, err) < 0 ? -1 : make_canary(token, object, canary, err);
+    token_alone_done(token, made < 0);
+    if (made < 0)
+        return -1;
+    memcpy(ret_canary, canary, sizeof(canary));
+    return 0;
+}
+
+/* Exclusive lock held. */
+static int new_canary(struct token *token, const struct uuid *id, uint8_t ret[TOKEN_CANARY_LEN],
+                      struct kms_error *err)
+{
+    struct object *object = object_lookup(&token->cache, id);
+
+    if ((object == NULL || object->handle == CK_INVALID_HANDLE) &&
+        token_rebind(token, id, &object, err) < 0)
+        return -1;
+    if (object->fault != OBJECT_GOOD)
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
+                               "no sound key with this id, or several of them");
+    return make_canary(token, object, ret, err);
+}
+
+int token_key_canary(struct token *token, const struct uuid *id,
+                     uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
+{
+    uint8_t canary[TOKEN_CANARY_LEN];
+
+    if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
+        return -1;
+    const int made = new_canary(token, id, canary, err);
+    token_alone_done(token, made < 0);
+    if (made == 0)
+        memcpy(ret_canary, canary, sizeof(canary));
+    return made;
+}
+
+/* Destroying and forgetting */
+
+/* Exclusive lock held. */
+static int destroy(struct token *token, const struct uuid *id, struct kms_error *err)
+{
+    const struct object *const known = object_lookup(&token->cache, id);
+    const bool counted = known && known->handle != CK_INVALID_HANDLE;
+
+    object_drop(&token->cache, &token->owner, id);
+    if (object_destroy(&token->manage, id, err) < 0)
+        return -1;
+    if (counted)
+        token->cache.keys--;
+    return 0;
+}
+
+int token_key_destroy(struct token *token, const struct uuid *id, struct kms_error *err)
+{
+    if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
+        return -1;
+    const int gone = destroy(token, id, err);
+    token_alone_done(token, gone < 0);
+    return gone < 0 ? -1 : guard_sync(&token->guard, err);
+}
+
+void token_key_forget(struct token *token, const struct uuid *id)
+{
+    (void)pthread_rwlock_wrlock(&token->lock); /* must happen, so it waits as long as it takes */
+    struct object *const object = object_lookup(&token->cache, id);
+    if (object)
+        copy_drop(&token->cache, &token->owner, object);
+    (void)pthread_rwlock_unlock(&token->lock);
+}
+
+/* The inventory: gathered alone, shown without any lock, so that each may call us. */
+
+struct inventory {
+    struct object_seen *list;
+    size_t len, cap;
+};
+
+static void inventory_done(struct inventory *inventory)
+{
+    free(inventory->list);
+    *inventory = (struct inventory){ 0 };
+}
+
+static int gather(void *arg, const struct object_seen *seen, struct kms_error *err)
+{
+    struct inventory *const inventory = arg;
+
+    if (inventory->len == inventory->cap) {
+        const size_t cap = inventory->cap ? inventory->cap * 2 : 256;
+        struct object_seen *const moved = reallocarray(inventory->list, cap, sizeof(*moved));
+        if (moved == NULL)
+            return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for %zu objects", cap);
+        inventory->list = moved;
+        inventory->cap = cap;
+    }
+    inventory->list[inventory->len++] = *seen;
+    return 0;
+}
+
+int token_inventory(struct token *token, token_each_fn *each, void *arg, struct kms_error *err)
+{
+    AUTO(inventory) inventory = { 0 };
+
+    if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
+        return -1;
+    const int loaded =
+        cache_load(&token->cache, &token->manage, &token->owner, gather, &inventory, err);
+    token_alone_done(token, loaded < 0);
+    if (loaded < 0)
+        return -1;
+    for (size_t i = 0; i < inventory.len; i++)
+        if (each(arg, &inventory.list[i].id, inventory.list[i].label, err) < 0)
+            return -1;
+    return 0;
+}

@@ -1,0 +1,34 @@
+#pragma once
+
+/*
+ * A disposable SoftHSM2 token with the service's own keys, a database authenticated by it and the
+ * access keys on top: everything real, in a folder of its own under $TMPDIR.
+ */
+
+#include "hsmkms/iam/access_key.h"
+
+#define RIG_ACCOUNT "111122223333"
+
+struct iam_rig {
+    char dir[256];
+    char database[300]; /* path; another one for each iam_rig_begin */
+    unsigned databases;
+    struct token *token;
+    struct uuid installation, mac_key, credential_key;
+    uint8_t canary[TOKEN_CANARY_LEN];
+    struct clock clock;
+    size_t signing_keys;
+    struct store *store;
+    struct iam *iam;
+};
+
+/* Makes folder and token; before any thread exists. Fails the test when it cannot. */
+void iam_rig_up(struct iam_rig *rig);
+void iam_rig_down(struct iam_rig *rig);
+
+/* Opens and closes database and access keys, as a start and an end of the daemon would. */
+CHECKED int iam_rig_open(struct iam_rig *rig, struct kms_error *err);
+void iam_rig_close(struct iam_rig *rig);
+
+/* A new, empty database, opened. */
+void iam_rig_begin(struct iam_rig *rig);

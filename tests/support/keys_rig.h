@@ -1,0 +1,30 @@
+#pragma once
+
+/*
+ * Keys over a real SoftHSM2 token and a real database, with a clock that a test sets. A restart
+ * closes and opens the keyring and the database; the token stays, as in a process it is opened
+ * once.
+ */
+
+#include "hsmkms/keys/keyring.h"
+#include "tests/support/softhsm.h"
+
+struct keys_rig {
+    struct softhsm softhsm;
+    struct token *token;
+    struct uuid mac_key;
+    struct installation_record installation;
+    struct clock clock;
+    struct keyring_limits limits;
+    struct store *store;
+    struct keyring keyring;
+    unsigned strangers; /* of the last start */
+};
+
+/* Makes token and database and opens both; ends the test program when it cannot. */
+void keys_rig_up(struct keys_rig *rig);
+void keys_rig_down(struct keys_rig *rig);
+
+void keys_rig_stop(struct keys_rig *rig);
+CHECKED int keys_rig_start(struct keys_rig *rig, struct kms_error *err);
+void keys_rig_restart(struct keys_rig *rig); /* must succeed */

@@ -1,0 +1,532 @@
+/* Access keys on a real token and a real database. */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "tests/support/check.h"
+#include "tests/support/iam_rig.h"
+
+#define DATE "20261120"
+
+static struct iam_rig rig;
+
+static int begin(void **state)
+{
+    (void)state;
+    rig.signing_keys = 64;
+    iam_rig_begin(&rig);
+    return 0;
+}
+
+static void restart(void)
+{
+    struct kms_error err = { 0 };
+
+    iam_rig_close(&rig);
+    CHECK_OK(iam_rig_open(&rig, &err), err);
+}
+
+/* A new access key; its secret only where asked for. */
+static void create(const char *user_name, char ret_id[21], struct secret *ret_secret)
+{
+    struct kms_error err = { 0 };
+    AUTO(secret) secret = { 0 };
+
+    CHECK_OK(access_key_create(rig.iam, user_name, ret_id, &secret, &err), err);
+    assert_int_equal(secret.len, ACCESS_KEY_SECRET_LEN);
+    if (ret_secret)
+        *ret_secret = secret_take(&secret);
+}
+
+static struct signing_scope scope_of(const char *id, const char *date)
+{
+    return (struct signing_scope){ .access_key_id = span_text(id),
+                                   .date = span_text(date),
+                                   .region = SPAN_LITERAL("us-east-1"),
+                                   .service = SPAN_LITERAL("kms") };
+}
+
+static int signing_key(const char *id, const char *date, struct secret *ret, struct kms_error *err)
+{
+    const struct signing_scope scope = scope_of(id, date);
+    struct principal unused;
+
+    return access_key_signing_key(rig.iam, &scope, ret, &unused, err);
+}
+
+/* The signing key of an access key is the one its secret gives. */
+static void check_signs(const char *id, const struct secret *secret)
+{
+    const struct signing_scope scope = scope_of(id, DATE);
+    struct kms_error err = { 0 };
+    AUTO(secret) got = { 0 };
+    AUTO(secret) want = { 0 };
+
+    CHECK_OK(signing_key(id, DATE, &got, &err), err);
+    CHECK_OK(signing_key_derive(secret_span(secret), &scope, &want, &err), err);
+    CHECK_SPAN(secret_span(&got), secret_span(&want));
+}
+
+static void check_refused(const char *id, enum kms_err expected)
+{
+    struct kms_error err = { 0 };
+    AUTO(secret) key = { 0 };
+
+    CHECK_FAILS(signing_key(id, DATE, &key, &err), err, expected);
+    CHECK(key.ptr == NULL);
+}
+
+/* --- creating --------------------------------------------------------------------------------- */
+
+static void test_create_makes_a_key_that_signs(void **state)
+{
+    char id[21], other[21];
+    AUTO(secret) secret = { 0 };
+    AUTO(secret) other_secret = { 0 };
+
+    (void)state;
+    create("alice", id, &secret);
+    create("bob", other, &other_secret);
+    assert_int_equal(strlen(id), ACCESS_KEY_ID_LEN);
+    assert_memory_equal(id, "AKIA", 4);
+    assert_int_equal(strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"), ACCESS_KEY_ID_LEN);
+    assert_string_not_equal(id, other);
+    CHECK(!equal_ct(secret_span(&secret), secret_span(&other_secret)));
+    for (int i = 0; i < 3; i++) { /* unwrapped, then cached */
+        check_signs(id, &secret);
+        check_signs(other, &other_secret);
+    }
+}
+
+static void test_signing_key_names_its_principal(void **state)
+{
+    struct kms_error err = { 0 };
+    struct principal principal;
+    char root[21], alice[21];
+
+    (void)state;
+    create("", root, NULL);
+    create("alice", alice, NULL);
+    for (int i = 0; i < 2; i++) {
+        const struct signing_scope scopes[] = { scope_of(root, DATE), scope_of(alice, DATE) };
+        AUTO(secret) first = { 0 };
+        AUTO(secret) second = { 0 };
+        CHECK_OK(access_key_signing_key(rig.iam, &scopes[0], &first, &principal, &err), err);
+        assert_string_equal(principal.arn, "arn:aws:iam::" RIG_ACCOUNT ":root");
+        assert_string_equal(principal.access_key_id, root);
+        CHECK_OK(access_key_signing_key(rig.iam, &scopes[1], &second, &principal, &err), err);
+        assert_string_equal(principal.arn, "arn:aws:iam::" RIG_ACCOUNT ":user/alice");
+        assert_string_equal(principal.access_key_id, alice);
+    }
+}
+
+static void test_create_third_active_key_is_refused(void **state)
+{
+    struct kms_error err = { 0 };
+    char first[21], second[21], third[21], unused[21] = "untouched";
+    AUTO(secret) none = { 0 };
+
+    (void)state;
+    create("alice", first, NULL);
+    create("alice", second, NULL);
+    CHECK_FAILS(access_key_create(rig.iam, "alice", unused, &none, &err), err,
+                KMS_ERR_LIMIT_EXCEEDED);
+    assert_string_equal(unused, "untouched");
+    CHECK(none.ptr == NULL);
+    create("bob", unused, NULL);
+
+    CHECK_OK(access_key_set_active(rig.iam, first, false, &err), err);
+    create("alice", third, NULL);
+    CHECK_FAILS(access_key_set_active(rig.iam, first, true, &err), err, KMS_ERR_LIMIT_EXCEEDED);
+    check_refused(first, KMS_ERR_UNRECOGNIZED_CLIENT);
+}
+
+static void test_create_refuses_user_names(void **state)
+{
+    static const char *const bad[] = { "a b", "a/b", "\xc3\xa4", "a\"b" };
+    char unused[21];
+    AUTO(secret) none = { 0 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct kms_error err = { 0 };
+        CHECK_FAILS(access_key_create(rig.iam, bad[i], unused, &none, &err), err,
+                    KMS_ERR_VALIDATION);
+    }
+}
+
+/* --- looking up ------------------------------------------------------------------------------- */
+
+static void test_signing_key_unknown_ids(void **state)
+{
+    static const char *const bad[] = { "", "AKIA", "AKIAAAAAAAAAAAAAAAAA",
+                                       "AKIAAAAAAAAAAAAAAAAAA" };
+    char id[21], longer[23];
+
+    (void)state;
+    create("alice", id, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        check_refused(bad[i], KMS_ERR_UNRECOGNIZED_CLIENT);
+    (void)snprintf(longer, sizeof(longer), "%sA", id);
+    check_refused(longer, KMS_ERR_UNRECOGNIZED_CLIENT);
+    longer[ACCESS_KEY_ID_LEN - 1] = '\0';
+    check_refused(longer, KMS_ERR_UNRECOGNIZED_CLIENT);
+}
+
+static void test_signing_key_differs_by_date(void **state)
+{
+    struct kms_error err = { 0 };
+    char id[21];
+    AUTO(secret) today = { 0 };
+    AUTO(secret) tomorrow = { 0 };
+
+    (void)state;
+    create("alice", id, NULL);
+    CHECK_OK(signing_key(id, DATE, &today, &err), err);
+    CHECK_OK(signing_key(id, "20261121", &tomorrow, &err), err);
+    CHECK(!equal_ct(secret_span(&today), secret_span(&tomorrow)));
+}
+
+static void test_disable_is_seen_though_cached(void **state)
+{
+    struct kms_error err = { 0 };
+    char id[21];
+    AUTO(secret) secret = { 0 };
+
+    (void)state;
+    create("alice", id, &secret);
+    check_signs(id, &secret);
+    CHECK_OK(access_key_set_active(rig.iam, id, false, &err), err);
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    CHECK_OK(access_key_set_active(rig.iam, id, false, &err), err); /* again: nothing to do */
+    restart();
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    CHECK_OK(access_key_set_active(rig.iam, id, true, &err), err);
+    check_signs(id, &secret);
+    CHECK_FAILS(access_key_set_active(rig.iam, "AKIAAAAAAAAAAAAAAAAA", false, &err), err,
+                KMS_ERR_NOT_FOUND);
+}
+
+/* A cache of one: everybody is pushed out all the time, and still signs right. */
+static void test_signing_key_with_the_smallest_cache(void **state)
+{
+    static const char *const users[] = { "alice", "bob", "carol" };
+    char ids[ARRAY_LEN(users)][21];
+    struct secret secrets[ARRAY_LEN(users)] = { 0 };
+
+    (void)state;
+    rig.signing_keys = 1;
+    restart();
+    for (size_t i = 0; i < ARRAY_LEN(users); i++)
+        create(users[i], ids[i], &secrets[i]);
+    for (size_t round = 0; round < 3; round++)
+        for (size_t i = 0; i < ARRAY_LEN(users); i++)
+            check_signs(ids[i], &secrets[i]);
+    for (size_t i = 0; i < ARRAY_LEN(users); i++)
+        secret_done(&secrets[i]);
+}
+
+/* --- at rest ---------------------------------------------------------------------------------- */
+
+static bool file_has(const char *path, struct span needle)
+{
+    FILE *const file = fopen(path, "rb");
+    uint8_t chunk[4096];
+    AUTO(buf) all = { 0 };
+
+    if (file == NULL)
+        return false;
+    for (size_t len; (len = fread(chunk, 1, sizeof(chunk), file)) > 0;)
+        buf_append(&all, span_of(chunk, len));
+    (void)fclose(file);
+    return all.len && memmem(all.ptr, all.len, needle.ptr, needle.len) != NULL;
+}
+
+static void test_secret_is_not_in_the_database(void **state)
+{
+    static const char *const suffixes[] = { "", "-wal", "-shm" };
+    char id[21], path[320];
+    bool id_seen = false;
+    AUTO(secret) secret = { 0 };
+
+    (void)state;
+    create("alice", id, &secret);
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        (void)snprintf(path, sizeof(path), "%s%s", rig.database, suffixes[i]);
+        CHECK(!file_has(path, secret_span(&secret)));
+        CHECK(!file_has(path, span_of(secret.ptr, 12))); /* nor a part of it */
+        id_seen |= file_has(path, span_text(id));
+    }
+    CHECK(id_seen); /* these are the right files */
+}
+
+static void test_restart_keeps_keys(void **state)
+{
+    char id[21], other[21];
+    AUTO(secret) secret = { 0 };
+
+    (void)state;
+    create("alice", id, &secret);
+    create("", other, NULL);
+    restart();
+    check_signs(id, &secret);
+    check_refused("AKIAAAAAAAAAAAAAAAAA", KMS_ERR_UNRECOGNIZED_CLIENT);
+}
+
+static void sql(const char *text)
+{
+    sqlite3 *db = NULL;
+
+    CHECK(sqlite3_open(rig.database, &db) == SQLITE_OK);
+    CHECK(sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK);
+    assert_int_equal(sqlite3_changes(db), 1);
+    CHECK(sqlite3_close(db) == SQLITE_OK);
+}
+
+static void test_edited_row_is_refused(void **state)
+{
+    static const char *const edits[] = {
+        "UPDATE access_key SET user_name = 'mallory'",
+        "UPDATE access_key SET active = 0",
+        "UPDATE access_key SET principal = 'arn:aws:iam::" RIG_ACCOUNT ":root'",
+        "UPDATE access_key SET serial = serial + 1",
+        "UPDATE access_key SET secret = zeroblob(71)",
+        "DELETE FROM access_key",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(edits); i++) {
+        struct kms_error err = { 0 };
+        char id[21];
+        iam_rig_begin(&rig);
+        create("alice", id, NULL);
+        iam_rig_close(&rig);
+        sql(edits[i]);
+        CHECK_FAILS(iam_rig_open(&rig, &err), err, KMS_ERR_INTEGRITY);
+        iam_rig_close(&rig);
+    }
+}
+
+/* What access_key_each passed by, for one id. */
+struct pick {
+    const char *id;
+    struct access_key_record record;
+};
+
+static void pick_one(void *arg, const struct access_key_record *record)
+{
+    struct pick *const pick = arg;
+    struct kms_error err = { 0 };
+
+    if (strcmp(record->id, pick->id) == 0)
+        CHECK_OK(record_copy(&access_key_table, record, &pick->record, &err), err);
+}
+
+static void put(const struct access_key_record *record)
+{
+    struct kms_error err = { 0 };
+    struct store_tx *tx = NULL;
+
+    CHECK_OK(store_begin(rig.store, &tx, &err), err);
+    CHECK_OK(store_put(tx, &access_key_table, record, &err), err);
+    CHECK_OK(store_commit(tx, &err), err);
+}
+
+/* Each change has a serial of its own, and the secret is wrapped anew for it. */
+static void test_change_renews_serial_and_wrapping(void **state)
+{
+    struct kms_error err = { 0 };
+    char id[21];
+
+    (void)state;
+    create("alice", id, NULL);
+    struct pick before = { .id = id }, after = { .id = id };
+    access_key_each(rig.iam, pick_one, &before);
+    CHECK_OK(access_key_set_active(rig.iam, id, false, &err), err);
+    access_key_each(rig.iam, pick_one, &after);
+    assert_int_equal(before.record.serial, 1);
+    assert_int_equal(after.record.serial, 2);
+    assert_int_equal(after.record.created_ms, before.record.created_ms);
+    assert_int_equal(after.record.secret.len, before.record.secret.len);
+    assert_memory_not_equal(after.record.secret.ptr, before.record.secret.ptr, TOKEN_IV_LEN);
+    record_done(&access_key_table, &before.record);
+    record_done(&access_key_table, &after.record);
+}
+
+/* Somebody who may write authentic rows still cannot give alice's key to bob's id. */
+static void test_wrapped_secret_moved_to_another_row(void **state)
+{
+    char alice[21], bob[21];
+    AUTO(secret) secret = { 0 };
+
+    (void)state;
+    create("alice", alice, &secret);
+    create("bob", bob, NULL);
+    struct pick from = { .id = alice }, to = { .id = bob };
+    access_key_each(rig.iam, pick_one, &from);
+    access_key_each(rig.iam, pick_one, &to);
+
+    const struct buf own = to.record.secret;
+    to.record.secret = from.record.secret;
+    put(&to.record);
+    to.record.secret = own;
+    restart();
+    check_refused(bob, KMS_ERR_INTERNAL);
+    check_signs(alice, &secret);
+
+    from.record.serial++; /* nor does an older secret open under a newer serial */
+    put(&from.record);
+    restart();
+    check_refused(alice, KMS_ERR_INTERNAL);
+    record_done(&access_key_table, &from.record);
+    record_done(&access_key_table, &to.record);
+}
+
+static void test_open_refuses_records_that_contradict_themselves(void **state)
+{
+    struct kms_error err = { 0 };
+    char alice[21], other_account[] = "arn:aws:iam::999999999999:user/alice";
+
+    (void)state;
+    create("alice", alice, NULL);
+    struct pick pick = { .id = alice };
+    access_key_each(rig.iam, pick_one, &pick);
+    free(pick.record.principal);
+    pick.record.principal = other_account;
+    put(&pick.record);
+    pick.record.principal = NULL;
+    record_done(&access_key_table, &pick.record);
+    iam_rig_close(&rig);
+    CHECK_FAILS(iam_rig_open(&rig, &err), err, KMS_ERR_INTEGRITY);
+}
+
+/* --- lists and threads ------------------------------------------------------------------------ */
+
+struct seen {
+    size_t count, active;
+    char last[21];
+};
+
+static void look(void *arg, const struct access_key_record *record)
+{
+    struct seen *const seen = arg;
+
+    CHECK(strcmp(seen->last, record->id) < 0);
+    (void)snprintf(seen->last, sizeof(seen->last), "%s", record->id);
+    seen->count++;
+    seen->active += record->active != 0;
+}
+
+static void test_each_is_in_order(void **state)
+{
+    struct kms_error err = { 0 };
+    char id[21] = "", user[16];
+
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        (void)snprintf(user, sizeof(user), "user%d", i);
+        create(user, id, NULL);
+    }
+    CHECK_OK(access_key_set_active(rig.iam, id, false, &err), err);
+    for (int round = 0; round < 2; round++) {
+        struct seen seen = { 0 };
+        access_key_each(rig.iam, look, &seen);
+        assert_int_equal(seen.count, 8);
+        assert_int_equal(seen.active, 7);
+        restart();
+    }
+}
+
+#define THREADS 4
+#define ROUNDS  100
+
+struct reader {
+    pthread_t thread;
+    const char *steady, *flickering;
+    unsigned failures;
+};
+
+static void *read_keys(void *arg)
+{
+    struct reader *const reader = arg;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        struct kms_error err = { 0 };
+        AUTO(secret) steady = { 0 };
+        AUTO(secret) flickering = { 0 };
+        if (signing_key(reader->steady, DATE, &steady, &err) < 0)
+            reader->failures++;
+        kms_error_clear(&err);
+        if (signing_key(reader->flickering, DATE, &flickering, &err) < 0 &&
+            err.code != KMS_ERR_UNRECOGNIZED_CLIENT)
+            reader->failures++;
+    }
+    return NULL;
+}
+
+static void test_changes_beside_readers(void **state)
+{
+    struct reader readers[THREADS];
+    struct kms_error err = { 0 };
+    char steady[21], flickering[21], fresh[21];
+
+    (void)state;
+    create("steady", steady, NULL);
+    create("flickering", flickering, NULL);
+    for (size_t i = 0; i < THREADS; i++) {
+        readers[i] = (struct reader){ .steady = steady, .flickering = flickering };
+        CHECK(pthread_create(&readers[i].thread, NULL, read_keys, &readers[i]) == 0);
+    }
+    for (int i = 0; i < 10; i++) {
+        char user[16];
+        CHECK_OK(access_key_set_active(rig.iam, flickering, i % 2, &err), err);
+        (void)snprintf(user, sizeof(user), "fresh%d", i);
+        create(user, fresh, NULL);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(readers[i].thread, NULL) == 0);
+        assert_int_equal(readers[i].failures, 0);
+    }
+}
+
+static int up(void **state)
+{
+    (void)state;
+    iam_rig_up(&rig);
+    return 0;
+}
+
+static int down(void **state)
+{
+    (void)state;
+    iam_rig_down(&rig);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, begin)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_create_makes_a_key_that_signs),
+        TEST(test_signing_key_names_its_principal),
+        TEST(test_create_third_active_key_is_refused),
+        TEST(test_create_refuses_user_names),
+        TEST(test_signing_key_unknown_ids),
+        TEST(test_signing_key_differs_by_date),
+        TEST(test_disable_is_seen_though_cached),
+        TEST(test_signing_key_with_the_smallest_cache),
+        TEST(test_secret_is_not_in_the_database),
+        TEST(test_restart_keeps_keys),
+        TEST(test_edited_row_is_refused),
+        TEST(test_change_renews_serial_and_wrapping),
+        TEST(test_wrapped_secret_moved_to_another_row),
+        TEST(test_open_refuses_records_that_contradict_themselves),
+        TEST(test_each_is_in_order),
+        TEST(test_changes_beside_readers),
+    };
+    return cmocka_run_group_tests(tests, up, down);
+}
