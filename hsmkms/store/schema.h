@@ -40,7 +40,8 @@ struct version_record {
     struct uuid id; /* CKA_ID of the token object */
     struct uuid key_id;
     int64_t number;     /* 1, 2, ... within the key */
-    char *state;        /* Creating, Current, DecryptOnly, Aborted, Destroyed */
+    char *state;        /* Creating, Usable, Aborted, Destroyed; which one encrypts is said by
+                           key_record.current_version alone */
     char *reason;       /* first material: NULL; else ON_DEMAND or AUTOMATIC */
     int64_t created_ms;
     int64_t rotated_ms; /* when it became current by rotation */
@@ -77,8 +78,10 @@ extern const struct table installation_table, key_table, version_table, alias_ta
 extern const struct table *const schema_tables[];
 
 /*
- * Brings a database to SCHEMA_VERSION, each step in a transaction of its own.
- * Errors: CONFIG (the database is newer than this program)
+ * Brings a database to SCHEMA_VERSION, inside the caller's transaction: a new database gets its
+ * tables and its first state root together or not at all.
+ *
+ * Errors: CONFIG (the database is newer than this program); those of db.h
  */
 #define SCHEMA_VERSION 1
 CHECKED int schema_migrate(struct db *db, struct kms_error *err);

@@ -13,8 +13,9 @@
  * A write is staged in memory, MACed, and only then put into one SQL transaction: no transaction
  * spans a call to the token.
  *
- * Threads: one store_tx exists at a time; store_begin waits for the one before. store_each may run
- * beside readers of nothing else: it is for the start, before threads exist.
+ * Threads: one store_tx exists at a time; store_begin waits for the one before. store_each and
+ * store_verify take such a turn too: never call them, or store_begin, while holding a store_tx or
+ * from inside a store_each_fn. store_sequence may be asked at any time.
  */
 
 #include "hsmkms/base/buf.h"
@@ -78,7 +79,12 @@ void store_close(struct store *store);
 /* Verifies every row and the root again, as store_open did. Errors: INTEGRITY. */
 CHECKED int store_verify(struct store *store, struct kms_error *err);
 
-/* Calls each for every live record, in primary key order; the record is borrowed. */
+/*
+ * Calls each for every live record, in primary key order; the record is borrowed. A row that
+ * changed in the file since it was verified is refused.
+ *
+ * Errors:  INTEGRITY; INTERNAL; the first failure of each, which ends the walk
+ */
 typedef int store_each_fn(void *arg, const void *record, struct kms_error *err);
 CHECKED int store_each(struct store *store, const struct table *table, store_each_fn *each,
                        void *arg, struct kms_error *err);
@@ -91,7 +97,10 @@ uint64_t store_next_sequence(struct store *store);
 
 CHECKED int store_begin(struct store *store, struct store_tx **ret, struct kms_error *err);
 
-/* Stages one record: insert or replace. The record is copied. */
+/*
+ * Stages one record: insert or replace. The record is copied.
+ * Errors: INTERNAL (out of memory; larger than DB_VALUE_MAX)
+ */
 CHECKED int store_put(struct store_tx *tx, const struct table *table, const void *record,
                       struct kms_error *err);
 
@@ -100,10 +109,12 @@ CHECKED int store_drop(struct store_tx *tx, const struct table *table, const voi
                        struct kms_error *err);
 
 /*
- * Makes all staged records durable, or none; frees tx either way. After a failure the database is
- * as it was, or, where the outcome of COMMIT is unknown, the store reads the root back to learn it.
+ * Makes all staged records durable, or none; frees tx either way. Nothing staged: nothing is
+ * written, the sequence stays. A record staged twice: the later one counts. After a failure the
+ * database is as it was, or, where the outcome of COMMIT is unknown, the store reads the root back
+ * to learn it.
  *
- * Errors:  INTERNAL (disk full, I/O error)
+ * Errors:  INTERNAL (disk full, I/O error); INTEGRITY (another process wrote to the database)
  */
 CHECKED int store_commit(struct store_tx *tx, struct kms_error *err);
 void store_rollback(struct store_tx *tx);
