@@ -27,20 +27,25 @@ enum key_state {
 /* What somebody wants to do with a key; a column of the state table each. */
 enum key_use {
     KEY_USE_CRYPTO,
-    KEY_USE_READ,          /* describe, list, policies, rotation status */
-    KEY_USE_EDIT,          /* tags, description, aliases pointing here */
-    KEY_USE_SWITCH,        /* enable, disable */
-    KEY_USE_ROTATION,      /* enable or disable automatic rotation, rotate now */
-    KEY_USE_SCHEDULE,      /* schedule deletion */
-    KEY_USE_CANCEL,        /* cancel deletion */
+    KEY_USE_READ,     /* describe, list, policies, rotation status */
+    KEY_USE_EDIT,     /* tags, description, aliases pointing here */
+    KEY_USE_SWITCH,   /* enable, disable */
+    KEY_USE_ROTATION, /* enable or disable automatic rotation, rotate now */
+    KEY_USE_SCHEDULE, /* schedule deletion */
+    KEY_USE_CANCEL,   /* cancel deletion */
     KEY_USES
 };
 
-/* Encryptions left under one version: shared by all snapshots of the key, never freed. */
+/* GCM invocations of one version: shared by all snapshots of its key, counted. */
 struct budget {
+    atomic_uint references;
     atomic_llong used;     /* invocations begun */
     atomic_llong reserved; /* durable upper bound of used */
 };
+
+struct budget *budget_new(int64_t used, int64_t reserved);
+struct budget *budget_ref(struct budget *budget);
+void budget_unref(struct budget *budget); /* accepts NULL */
 
 struct version {
     struct version_record record;
@@ -50,7 +55,8 @@ struct version {
 struct key {
     atomic_uint references;
     struct key_record record;
-    enum key_state state;
+    enum key_state state; /* what the record says, or KEY_UNAVAILABLE while unavailable is set */
+    bool unavailable;     /* found at start: a token object is missing or not the right one */
     struct version *versions; /* in order of number; the record's current_version is one of them */
     size_t version_count;
     struct tag_record *tags; /* in order of tag_key */
@@ -60,9 +66,33 @@ struct key {
 struct key *key_ref(struct key *key);
 void key_unref(struct key *key); /* accepts NULL */
 
+/* A key with a copy of a record and no versions. Errors: INTEGRITY (a state nobody wrote). */
+CHECKED int key_new(const struct key_record *record, struct key **ret, struct kms_error *err);
+
+/* A deep copy to be changed and published; budgets are shared. */
+CHECKED int key_copy(const struct key *key, struct key **ret, struct kms_error *err);
+
+/* Adds a copy of a version record; a usable version shares or gets a budget. */
+CHECKED int key_add_version(struct key *key, const struct version_record *record,
+                            struct budget *budget, struct kms_error *err);
+
+/* Sets or replaces one tag, in order. */
+CHECKED int key_set_tag(struct key *key, const struct tag_record *tag, struct kms_error *err);
+void key_remove_tag(struct key *key, const char *tag_key);
+bool key_has_tag(const struct key *key, const char *tag_key);
+
+/* Changes the state, in the record too. */
+CHECKED int key_set_state(struct key *key, enum key_state state, struct kms_error *err);
+
+/* Replaces an owned text of a record by a copy; NULL stays NULL. */
+CHECKED int record_set_text(char **text, const char *value, struct kms_error *err);
+
 /* The version that encrypts; NULL before the first is verified. */
 const struct version *key_current(const struct key *key);
 const struct version *key_version_find(const struct key *key, const struct uuid *version_id);
+
+/* True while the version may encrypt or decrypt: neither being made, nor aborted, nor destroyed. */
+bool version_is_usable(const struct version *version);
 
 /* True for keys that clients can see: not Creating, Deleting, Deleted or Aborted. */
 bool key_visible(const struct key *key);

@@ -40,8 +40,8 @@ CHECKED int lifecycle_rotate(struct keyring *keyring, const struct uuid *id,
 
 CHECKED int lifecycle_set_enabled(struct keyring *keyring, const struct uuid *id, bool enabled,
                                   struct kms_error *err);
-CHECKED int lifecycle_schedule_deletion(struct keyring *keyring, const struct uuid *id, int64_t days,
-                                        int64_t *ret_due_ms, struct kms_error *err);
+CHECKED int lifecycle_schedule_deletion(struct keyring *keyring, const struct uuid *id,
+                                        int64_t days, int64_t *ret_due_ms, struct kms_error *err);
 CHECKED int lifecycle_cancel_deletion(struct keyring *keyring, const struct uuid *id,
                                       struct kms_error *err);
 

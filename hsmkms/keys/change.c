@@ -1,0 +1,310 @@
+#include "hsmkms/keys/change.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void key_record_done(struct key_record *record)
+{
+    record_done(&key_table, record);
+}
+
+void version_record_done(struct version_record *record)
+{
+    record_done(&version_table, record);
+}
+
+void change_begin_new(struct change *ret, struct keyring *keyring)
+{
+    (void)pthread_mutex_lock(&keyring->change); /* one change at a time, given back by _done */
+    ret->keyring = keyring;
+}
+
+int change_begin_any(struct change *ret, struct keyring *keyring, const struct uuid *id,
+                     struct kms_error *err)
+{
+    change_begin_new(ret, keyring);
+    struct key *const now = catalog_find(keyring->catalog, id);
+    if (now == NULL)
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "Key '%s' does not exist",
+                        keyring_key_arn(keyring, id).text);
+    const int copied = key_copy(now, &ret->next, err);
+    key_unref(now);
+    return copied;
+}
+
+int change_begin(struct change *ret, struct keyring *keyring, const struct uuid *id,
+                 enum key_use use, struct kms_error *err)
+{
+    if (change_begin_any(ret, keyring, id, err) < 0)
+        return -1;
+    return key_may(ret->next, use, keyring_key_arn(keyring, id).text, err);
+}
+
+void change_done(struct change *change)
+{
+    if (change->keyring == NULL)
+        return;
+    if (change->tx)
+        store_rollback(change->tx);
+    key_unref(change->next);
+    key_unref(change->published);
+    free(change->aliases);
+    (void)pthread_mutex_unlock(&change->keyring->change);
+    *change = (struct change){ 0 };
+}
+
+static int stage(struct change *change, const struct table *table, const void *record,
+                 struct kms_error *err)
+{
+    if (change->tx == NULL && store_begin(change->keyring->store, &change->tx, err) < 0)
+        return -1;
+    return store_put(change->tx, table, record, err);
+}
+
+static int stage_drop(struct change *change, const struct table *table, const void *record,
+                      struct kms_error *err)
+{
+    if (change->tx == NULL && store_begin(change->keyring->store, &change->tx, err) < 0)
+        return -1;
+    return store_drop(change->tx, table, record, err);
+}
+
+/* Makes what is staged durable; nothing staged is fine. */
+static int commit_staged(struct change *change, struct kms_error *err)
+{
+    struct store_tx *const tx = change->tx;
+
+    change->tx = NULL; /* now owned by store_commit */
+    return tx ? store_commit(tx, err) : 0;
+}
+
+/* --- versions --------------------------------------------------------------------------------- */
+
+static int draft_version(const struct change *change, const char *reason,
+                         struct version_record *ret, struct kms_error *err)
+{
+    const struct key *const key = change->next;
+
+    ret->id = uuid_random();
+    ret->key_id = key->record.id;
+    ret->number = key->version_count ? key->versions[key->version_count - 1].record.number + 1 : 1;
+    ret->created_ms = clock_wall_ms(change->keyring->clock);
+    if (record_set_text(&ret->state, "Creating", err) < 0)
+        return -1;
+    return record_set_text(&ret->reason, reason, err);
+}
+
+/* The token has no usable object for this record: says so in the database, as far as it goes. */
+static void abort_version(struct change *change, struct version_record *record)
+{
+    struct kms_error ignored = { 0 }; /* the caller has the reason; start-up tries again */
+    const bool newborn = change->next->state == KEY_CREATING;
+
+    if (record_set_text(&record->state, "Aborted", &ignored) < 0 ||
+        change_put_version(change, record, &ignored) < 0)
+        return;
+    if (newborn && (key_set_state(change->next, KEY_ABORTED, &ignored) < 0 ||
+                    stage(change, &key_table, &change->next->record, &ignored) < 0))
+        return;
+    if (commit_staged(change, &ignored) < 0)
+        return;
+}
+
+/* The object is made and verified: the version becomes the one that encrypts. */
+static int adopt_version(struct change *change, struct version_record *record,
+                         const uint8_t canary[TOKEN_CANARY_LEN], struct kms_error *err)
+{
+    const int64_t block = change->keyring->limits.gcm_block;
+
+    buf_append(&record->canary, span_of(canary, TOKEN_CANARY_LEN));
+    if (buf_check(&record->canary, err) < 0 || record_set_text(&record->state, "Usable", err) < 0)
+        return -1;
+    record->reserved = block;
+    record->rotated_ms = record->reason ? clock_wall_ms(change->keyring->clock) : 0;
+
+    struct budget *const budget = budget_new(1, block); /* the canary was the first invocation */
+    if (budget == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a budget");
+    const int added = key_add_version(change->next, record, budget, err);
+    budget_unref(budget); /* the version holds it now */
+    if (added < 0)
+        return -1;
+    change->next->record.current_version = record->id;
+    return change_put_version(change, record, err);
+}
+
+int change_make_version(struct change *change, const char *reason, struct kms_error *err)
+{
+    uint8_t canary[TOKEN_CANARY_LEN];
+    char label[64];
+    struct version_record record __attribute__((cleanup(version_record_done))) = { 0 };
+
+    if (draft_version(change, reason, &record, err) < 0 ||
+        stage(change, &key_table, &change->next->record, err) < 0 ||
+        change_put_version(change, &record, err) < 0 || commit_staged(change, err) < 0)
+        return -1;
+
+    (void)snprintf(label, sizeof(label), "hsmkms:kv:%s", uuid_format(&record.id).text);
+    if (token_key_generate(change->keyring->token, TOKEN_AES_GCM, &record.id, label, canary, err) <
+        0) {
+        abort_version(change, &record);
+        return -1;
+    }
+    return adopt_version(change, &record, canary, err);
+}
+
+int change_put_version(struct change *change, const struct version_record *record,
+                       struct kms_error *err)
+{
+    return stage(change, &version_table, record, err);
+}
+
+int change_reserve(struct change *change, const struct version *version, int64_t reserved,
+                   struct kms_error *err)
+{
+    struct version_record record = version->record; /* its texts stay the version's */
+
+    record.reserved = reserved;
+    if (change_put_version(change, &record, err) < 0)
+        return -1;
+    return commit_staged(change, err);
+}
+
+void change_forget_copies(struct change *change)
+{
+    change->forget_copies = true;
+}
+
+/* --- tags and aliases ------------------------------------------------------------------------- */
+
+int change_put_tag(struct change *change, const struct tag_record *tag, struct kms_error *err)
+{
+    return stage(change, &tag_table, tag, err);
+}
+
+int change_drop_tag(struct change *change, const char *tag_key, struct kms_error *err)
+{
+    char *key = strdup(tag_key);
+
+    if (key == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a tag");
+    const struct tag_record tag = { .key_id = change->next->record.id, .tag_key = key };
+    const int dropped = stage_drop(change, &tag_table, &tag, err);
+    free(key);
+    return dropped;
+}
+
+int change_drop_tags(struct change *change, struct kms_error *err)
+{
+    while (change->next->tag_count) {
+        if (change_drop_tag(change, change->next->tags[0].tag_key, err) < 0)
+            return -1;
+        key_remove_tag(change->next, change->next->tags[0].tag_key);
+    }
+    return 0;
+}
+
+struct alias change_alias(const struct change *change, const char *name, int64_t now_ms)
+{
+    struct alias alias = { .key_id = change->next->record.id,
+                           .created_ms = now_ms,
+                           .updated_ms = now_ms };
+
+    (void)snprintf(alias.name, sizeof(alias.name), "%s", name); /* checked: 256 at most */
+    return alias;
+}
+
+static int remember_alias(struct change *change, const struct alias *alias, bool drop,
+                          struct kms_error *err)
+{
+    struct change_alias_step *const moved =
+        reallocarray(change->aliases, change->alias_count + 1, sizeof(*moved));
+
+    if (moved == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for an alias");
+    change->aliases = moved;
+    change->aliases[change->alias_count++] = (struct change_alias_step){ *alias, drop };
+    return 0;
+}
+
+/* The row of an alias; the name stays the alias's. */
+static struct alias_record alias_row(struct alias *alias)
+{
+    return (struct alias_record){ .name = alias->name,
+                                  .key_id = alias->key_id,
+                                  .created_ms = alias->created_ms,
+                                  .updated_ms = alias->updated_ms };
+}
+
+int change_put_alias(struct change *change, const struct alias *alias, struct kms_error *err)
+{
+    struct alias copy = *alias;
+    const struct alias_record record = alias_row(&copy);
+
+    if (remember_alias(change, alias, false, err) < 0)
+        return -1;
+    return stage(change, &alias_table, &record, err);
+}
+
+int change_drop_alias(struct change *change, const struct alias *alias, struct kms_error *err)
+{
+    struct alias copy = *alias;
+    const struct alias_record record = alias_row(&copy);
+
+    if (remember_alias(change, alias, true, err) < 0)
+        return -1;
+    return stage_drop(change, &alias_table, &record, err);
+}
+
+int change_drop_aliases(struct change *change, struct kms_error *err)
+{
+    struct alias found[CHANGE_ALIASES_MAX];
+    const size_t count = catalog_aliases(change->keyring->catalog, NULL, &change->next->record.id,
+                                         found, ARRAY_LEN(found));
+
+    for (size_t i = 0; i < count; i++)
+        if (change_drop_alias(change, &found[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void forget_copies(const struct change *change)
+{
+    for (size_t i = 0; i < change->published->version_count; i++)
+        token_key_forget(change->keyring->token, &change->published->versions[i].record.id);
+}
+
+/* What is durable becomes visible. */
+static int publish(struct change *change, struct kms_error *err)
+{
+    struct catalog *const catalog = change->keyring->catalog;
+
+    if (change->next) {
+        change->published = key_ref(change->next);
+        struct key *const next = change->next;
+        change->next = NULL; /* now owned by the catalog */
+        if (catalog_publish(catalog, next, err) < 0)
+            return -1;
+        if (change->forget_copies)
+            forget_copies(change);
+    }
+    for (size_t i = 0; i < change->alias_count; i++) {
+        const struct change_alias_step *const step = &change->aliases[i];
+        if (step->drop)
+            catalog_alias_drop(catalog, step->alias.name);
+        else if (catalog_alias_put(catalog, &step->alias, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int change_commit(struct change *change, struct kms_error *err)
+{
+    if (change->next && stage(change, &key_table, &change->next->record, err) < 0)
+        return -1;
+    if (commit_staged(change, err) < 0)
+        return -1;
+    return publish(change, err);
+}

@@ -1,0 +1,83 @@
+#pragma once
+
+/*
+ * One change of keys/ in progress: the change lock, a copy of the newest snapshot to be altered,
+ * and the records staged for the store. What is staged becomes durable and visible by
+ * change_commit, together; a change that goes out of scope before has no effect. Used by
+ * lifecycle.c and keyring.c only.
+ *
+ * Errors of all: INTERNAL (store), beside those named.
+ */
+
+#include "hsmkms/keys/keyring.h"
+
+#define CHANGE_ALIASES_MAX 64 /* more than a key may have */
+
+struct change_alias_step {
+    struct alias alias;
+    bool drop;
+};
+
+struct change {
+    struct keyring *keyring; /* NULL: not begun */
+    struct key *next;        /* being altered; NULL in changes of an alias alone */
+    struct key *published;   /* a reference to what change_commit made visible */
+    struct store_tx *tx;     /* opened by the first staged record */
+    bool forget_copies;
+    struct change_alias_step *aliases; /* to be applied to the catalog after the commit */
+    size_t alias_count;
+};
+
+/* Takes the lock and copies a key whose state allows the use. Errors: as key_may; NOT_FOUND. */
+CHECKED int change_begin(struct change *ret, struct keyring *keyring, const struct uuid *id,
+                         enum key_use use, struct kms_error *err);
+
+/* The same for a key in any state. */
+CHECKED int change_begin_any(struct change *ret, struct keyring *keyring, const struct uuid *id,
+                             struct kms_error *err);
+
+/* Takes the lock alone: for a key to be made, or an alias. */
+void change_begin_new(struct change *ret, struct keyring *keyring);
+
+/* Rolls back what is not committed and gives the lock back. */
+void change_done(struct change *change);
+
+/*
+ * Makes a version in the token, intent-first: commits the key's record and the version as
+ * Creating, makes and verifies the token object, then stages the version as Usable and current.
+ * reason: ON_DEMAND, AUTOMATIC, or NULL for a key's first.
+ *
+ * Errors: KEY_UNAVAILABLE, INTEGRITY (the token made something else than was asked for)
+ */
+CHECKED int change_make_version(struct change *change, const char *reason, struct kms_error *err);
+
+/* Stages a version's record as it is, in next or about to be. */
+CHECKED int change_put_version(struct change *change, const struct version_record *record,
+                               struct kms_error *err);
+
+/* Makes a new upper bound of GCM invocations durable by itself; the key is not published anew. */
+CHECKED int change_reserve(struct change *change, const struct version *version, int64_t reserved,
+                           struct kms_error *err);
+
+CHECKED int change_put_tag(struct change *change, const struct tag_record *tag,
+                           struct kms_error *err);
+CHECKED int change_drop_tag(struct change *change, const char *tag_key, struct kms_error *err);
+CHECKED int change_drop_tags(struct change *change, struct kms_error *err); /* in next too */
+
+/* An alias of the key in next, made at a time. */
+struct alias change_alias(const struct change *change, const char *name, int64_t now_ms);
+CHECKED int change_put_alias(struct change *change, const struct alias *alias,
+                             struct kms_error *err);
+CHECKED int change_drop_alias(struct change *change, const struct alias *alias,
+                              struct kms_error *err);
+CHECKED int change_drop_aliases(struct change *change, struct kms_error *err);
+
+/* After the commit the token's session copies of the key are dropped. */
+void change_forget_copies(struct change *change);
+
+/* Stages next, makes everything durable, publishes it. */
+CHECKED int change_commit(struct change *change, struct kms_error *err);
+
+/* For records that live on the stack. */
+void key_record_done(struct key_record *record);
+void version_record_done(struct version_record *record);

@@ -1,0 +1,236 @@
+#include "hsmkms/keys/keyring.h"
+
+#include <stdio.h>
+
+#include "hsmkms/keys/identifier.h"
+#include "hsmkms/keys/reconcile.h"
+
+/* Services whose default key is made on first use. Source: AWS documentation of each. */
+static const char *const managed_services[] = {
+    "acm",
+    "backup",
+    "cloud9",
+    "codecommit",
+    "connect",
+    "dms",
+    "dynamodb",
+    "ebs",
+    "elasticfilesystem",
+    "es",
+    "fsx",
+    "glue",
+    "kinesis",
+    "kinesisvideo",
+    "lambda",
+    "lex",
+    "lightsail",
+    "mwaa",
+    "rds",
+    "redshift",
+    "s3",
+    "secretsmanager",
+    "sns",
+    "sqs",
+    "ssm",
+    "workspaces",
+    "xray",
+};
+
+bool keyring_alias_is_predefined(const char *name)
+{
+    static const char prefix[] = "alias/aws/";
+
+    if (strncmp(name, prefix, sizeof(prefix) - 1) != 0)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(managed_services); i++)
+        if (strcmp(name + sizeof(prefix) - 1, managed_services[i]) == 0)
+            return true;
+    return false;
+}
+
+struct arn_text keyring_key_arn(const struct keyring *keyring, const struct uuid *key_id)
+{
+    struct arn_text arn;
+
+    (void)snprintf(arn.text, sizeof(arn.text), "arn:aws:kms:%s:%s:key/%s", keyring->region,
+                   keyring->account, uuid_format(key_id).text);
+    return arn;
+}
+
+struct arn_text keyring_alias_arn(const struct keyring *keyring, const char *alias)
+{
+    struct arn_text arn;
+
+    (void)snprintf(arn.text, sizeof(arn.text), "arn:aws:kms:%s:%s:%.256s", keyring->region,
+                   keyring->account, alias);
+    return arn;
+}
+
+/* An ARN must name this account and region. */
+static int check_owner(const struct keyring *keyring, const struct identifier *identifier,
+                       struct kms_error *err)
+{
+    if (!identifier->is_arn)
+        return 0;
+    if (!span_equal(identifier->region, span_text(keyring->region)))
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "Invalid arn %.*s",
+                        (int)(identifier->region.len < 64 ? identifier->region.len : 64),
+                        (const char *)identifier->region.ptr);
+    if (!span_equal(identifier->account, span_text(keyring->account)))
+        return kms_fail(err, KMS_ERR_ACCESS_DENIED,
+                        "The key does not exist in this Region, no resource-based policies allow "
+                        "access, or a resource-based policy explicitly denies access");
+    return 0;
+}
+
+/* The key id that an alias points at. */
+static int follow_alias(const struct keyring *keyring, const char *text,
+                        const struct identifier *identifier, bool aliases, struct uuid *ret,
+                        struct kms_error *err)
+{
+    struct alias alias;
+    char name[257];
+
+    if (!aliases)
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "Invalid keyId '%.300s'", text);
+    (void)snprintf(name, sizeof(name), "%.*s",
+                   (int)(identifier->name.len < 257 ? identifier->name.len : 257),
+                   (const char *)identifier->name.ptr);
+    if (identifier->name.len > 256 || !catalog_alias(keyring->catalog, name, &alias))
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "Alias %s is not found.",
+                        keyring_alias_arn(keyring, name).text);
+    *ret = alias.key_id;
+    return 0;
+}
+
+int keyring_resolve(const struct keyring *keyring, const char *identifier, bool aliases,
+                    struct key **ret, struct kms_error *err)
+{
+    struct identifier parsed;
+    struct uuid id;
+
+    if (identifier_parse(identifier, &parsed, err) < 0 || check_owner(keyring, &parsed, err) < 0)
+        return -1;
+    id = parsed.key_id;
+    if (parsed.kind == IDENTIFIER_ALIAS &&
+        follow_alias(keyring, identifier, &parsed, aliases, &id, err) < 0)
+        return -1;
+
+    struct key *const key =
+        parsed.kind == IDENTIFIER_OTHER ? NULL : catalog_find(keyring->catalog, &id);
+    if (key == NULL || !key_visible(key)) {
+        key_unref(key);
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "Key 'arn:aws:kms:%s:%s:key/%.*s' does not exist",
+                        keyring->region, keyring->account, (int)parsed.name.len,
+                        (const char *)parsed.name.ptr);
+    }
+    *ret = key;
+    return 0;
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+static int load_key(void *arg, const void *record, struct kms_error *err)
+{
+    struct keyring *const keyring = arg;
+    struct key *key = NULL;
+
+    if (key_new(record, &key, err) < 0)
+        return -1;
+    return catalog_publish(keyring->catalog, key, err);
+}
+
+/* The key that a row belongs to: altered in place, which is allowed before threads exist. */
+static int load_into(struct keyring *keyring, const struct uuid *key_id, const char *what,
+                     struct key **ret, struct kms_error *err)
+{
+    struct key *const key = catalog_find(keyring->catalog, key_id);
+
+    if (key == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTEGRITY, "a %s belongs to key %s, which is unknown",
+                               what, uuid_format(key_id).text);
+    *ret = key;
+    return 0;
+}
+
+static int load_version(void *arg, const void *record, struct kms_error *err)
+{
+    const struct version_record *const version = record;
+    struct key *key = NULL;
+
+    if (load_into(arg, &version->key_id, "version", &key, err) < 0)
+        return -1;
+    const int added = key_add_version(key, version, NULL, err);
+    key_unref(key);
+    return added;
+}
+
+static int load_tag(void *arg, const void *record, struct kms_error *err)
+{
+    const struct tag_record *const tag = record;
+    struct key *key = NULL;
+
+    if (load_into(arg, &tag->key_id, "tag", &key, err) < 0)
+        return -1;
+    const int added = key_set_tag(key, tag, err);
+    key_unref(key);
+    return added;
+}
+
+static int load_alias(void *arg, const void *record, struct kms_error *err)
+{
+    struct keyring *const keyring = arg;
+    const struct alias_record *const row = record;
+    struct alias alias = { .key_id = row->key_id,
+                           .created_ms = row->created_ms,
+                           .updated_ms = row->updated_ms };
+    struct key *key = NULL;
+
+    if (load_into(keyring, &row->key_id, "alias", &key, err) < 0)
+        return -1;
+    key_unref(key);
+    (void)snprintf(alias.name, sizeof(alias.name), "%s", row->name);
+    return catalog_alias_put(keyring->catalog, &alias, err);
+}
+
+static int load(struct keyring *keyring, struct kms_error *err)
+{
+    struct store *const store = keyring->store;
+
+    if (store_each(store, &key_table, load_key, keyring, err) < 0 ||
+        store_each(store, &version_table, load_version, keyring, err) < 0 ||
+        store_each(store, &tag_table, load_tag, keyring, err) < 0 ||
+        store_each(store, &alias_table, load_alias, keyring, err) < 0)
+        return -1;
+    return 0;
+}
+
+int keyring_open(struct keyring *ret, struct token *token, struct store *store,
+                 const struct clock *clock, struct keyring_limits limits,
+                 const struct installation_record *installation, const char *region,
+                 unsigned *ret_strangers, struct kms_error *err)
+{
+    *ret = (struct keyring){ .token = token,
+                             .store = store,
+                             .clock = clock,
+                             .limits = limits,
+                             .installation = installation->id };
+    (void)snprintf(ret->account, sizeof(ret->account), "%s", installation->account);
+    (void)snprintf(ret->region, sizeof(ret->region), "%s", region);
+    (void)pthread_mutex_init(&ret->change, NULL);
+    ret->catalog = catalog_new();
+    if (ret->catalog == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the catalog");
+    if (load(ret, err) < 0)
+        return -1;
+    return reconcile(ret, ret_strangers, err);
+}
+
+void keyring_close(struct keyring *keyring)
+{
+    if (keyring->catalog == NULL)
+        return;
+    catalog_free(keyring->catalog);
+    (void)pthread_mutex_destroy(&keyring->change);
+    *keyring = (struct keyring){ 0 };
+}

@@ -1,0 +1,186 @@
+#include "hsmkms/keys/reconcile.h"
+
+#include <stdlib.h>
+
+#include "hsmkms/keys/change.h"
+
+/* Ids of the token's objects that bear a key version's label, in order. */
+struct inventory {
+    struct uuid *ids;
+    size_t count, cap;
+};
+
+static int compare_ids(const void *a, const void *b)
+{
+    return uuid_compare(a, b);
+}
+
+static int take_object(void *arg, const struct uuid *id, const char *label, struct kms_error *err)
+{
+    struct inventory *const inventory = arg;
+    static const char prefix[] = "hsmkms:kv:";
+
+    if (strncmp(label, prefix, sizeof(prefix) - 1) != 0)
+        return 0;
+    if (inventory->count == inventory->cap) {
+        const size_t cap = inventory->cap ? 2 * inventory->cap : 256;
+        struct uuid *const moved = reallocarray(inventory->ids, cap, sizeof(*moved));
+        if (moved == NULL)
+            return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the inventory");
+        inventory->ids = moved;
+        inventory->cap = cap;
+    }
+    inventory->ids[inventory->count++] = *id;
+    return 0;
+}
+
+static bool holds(const struct inventory *inventory, const struct uuid *id)
+{
+    return inventory->count &&
+           bsearch(id, inventory->ids, inventory->count, sizeof(*id), compare_ids) != NULL;
+}
+
+/* --- a version whose creation was interrupted ------------------------------------------------- */
+
+/* The object is there and is what was asked for: gives its canary. */
+static bool finished_object(struct keyring *keyring, const struct uuid *id,
+                            uint8_t ret_canary[TOKEN_CANARY_LEN])
+{
+    struct kms_error why = { 0 }; /* a half-made object is an ordinary leftover */
+
+    return token_key_verify(keyring->token, TOKEN_AES_GCM, id, &why) == 0 &&
+           token_key_canary(keyring->token, id, ret_canary, &why) == 0;
+}
+
+static int finish_version(struct change *change, struct version_record *record,
+                          const uint8_t *canary, struct kms_error *err)
+{
+    struct key *const key = change->next;
+
+    buf_clear(&record->canary);
+    buf_append(&record->canary, span_of(canary, TOKEN_CANARY_LEN));
+    /* one block that may have been used, nothing reserved beyond it */
+    record->reserved = change->keyring->limits.gcm_block;
+    record->rotated_ms = record->reason ? clock_wall_ms(change->keyring->clock) : 0;
+    if (buf_check(&record->canary, err) < 0 || record_set_text(&record->state, "Usable", err) < 0)
+        return -1;
+    key->record.current_version = record->id;
+    return key->state == KEY_CREATING ? key_set_state(key, KEY_ENABLED, err) : 0;
+}
+
+static int abort_version(struct change *change, struct version_record *record,
+                         struct kms_error *err)
+{
+    struct key *const key = change->next;
+
+    if (record_set_text(&record->state, "Aborted", err) < 0)
+        return -1;
+    return key->state == KEY_CREATING ? key_set_state(key, KEY_ABORTED, err) : 0;
+}
+
+static int end_creation(struct keyring *keyring, const struct uuid *key_id, size_t place,
+                        bool present, struct kms_error *err)
+{
+    uint8_t canary[TOKEN_CANARY_LEN];
+    AUTO(change) change = { 0 };
+
+    if (change_begin_any(&change, keyring, key_id, err) < 0)
+        return -1;
+    struct version *const version = &change.next->versions[place];
+    const bool whole = present && finished_object(keyring, &version->record.id, canary);
+    if ((whole ? finish_version(&change, &version->record, canary, err)
+               : abort_version(&change, &version->record, err)) < 0)
+        return -1;
+    atomic_store(&version->budget->used, version->record.reserved);
+    atomic_store(&version->budget->reserved, version->record.reserved);
+    if (change_put_version(&change, &version->record, err) < 0)
+        return -1;
+    return change_commit(&change, err);
+}
+
+/* --- all of them ------------------------------------------------------------------------------ */
+
+typedef int settle_fn(struct keyring *keyring, struct key *key, const struct inventory *inventory,
+                      struct kms_error *err);
+
+/* Ends what was being made; publishes new snapshots of the keys concerned. */
+static int end_creations(struct keyring *keyring, struct key *key,
+                         const struct inventory *inventory, struct kms_error *err)
+{
+    for (size_t i = 0; i < key->version_count; i++) {
+        const struct version_record *const record = &key->versions[i].record;
+        if (strcmp(record->state, "Creating") == 0 &&
+            end_creation(keyring, &key->record.id, i, holds(inventory, &record->id), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Marks keys that lost an object and destroys what came back; snapshots are altered in place. */
+static int compare_objects(struct keyring *keyring, struct key *key,
+                           const struct inventory *inventory, struct kms_error *err)
+{
+    for (size_t i = 0; i < key->version_count; i++) {
+        const struct version *const version = &key->versions[i];
+        const bool present = holds(inventory, &version->record.id);
+        if (version_is_usable(version) && !present && key->state != KEY_DELETING)
+            key->unavailable = true;
+        if (strcmp(version->record.state, "Destroyed") == 0 && present &&
+            token_key_destroy(keyring->token, &version->record.id, err) < 0)
+            return -1;
+    }
+    if (key->unavailable && (key->state == KEY_ENABLED || key->state == KEY_DISABLED))
+        key->state = KEY_UNAVAILABLE;
+    return 0;
+}
+
+static int for_all(struct keyring *keyring, const struct inventory *inventory, settle_fn *settle,
+                   struct kms_error *err)
+{
+    struct uuid last, *after = NULL;
+    struct key *key = NULL;
+
+    while (catalog_all(keyring->catalog, after, &key, 1) == 1) {
+        last = key->record.id;
+        after = &last;
+        const int settled = settle(keyring, key, inventory, err);
+        key_unref(key);
+        if (settled < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Objects that no version's record names. */
+static unsigned count_strangers(struct keyring *keyring, const struct inventory *inventory)
+{
+    struct uuid last, *after = NULL;
+    struct key *key = NULL;
+    size_t known = 0;
+
+    while (catalog_all(keyring->catalog, after, &key, 1) == 1) {
+        last = key->record.id;
+        after = &last;
+        for (size_t i = 0; i < key->version_count; i++)
+            known += holds(inventory, &key->versions[i].record.id);
+        key_unref(key);
+    }
+    return (unsigned)(inventory->count - known);
+}
+
+int reconcile(struct keyring *keyring, unsigned *ret_strangers, struct kms_error *err)
+{
+    struct inventory inventory = { 0 };
+    int settled = token_inventory(keyring->token, take_object, &inventory, err);
+
+    if (settled == 0) {
+        if (inventory.count)
+            qsort(inventory.ids, inventory.count, sizeof(*inventory.ids), compare_ids);
+        *ret_strangers = count_strangers(keyring, &inventory);
+        settled = for_all(keyring, &inventory, end_creations, err);
+        if (settled == 0)
+            settled = for_all(keyring, &inventory, compare_objects, err);
+    }
+    free(inventory.ids);
+    return settled;
+}

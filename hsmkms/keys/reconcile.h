@@ -1,0 +1,20 @@
+#pragma once
+
+/*
+ * What a crash left behind, brought to an end: records against the token's inventory, once at
+ * start, before threads exist.
+ *
+ *   token object   record           what is done
+ *   ------------   --------------   -------------------------------------------------------------
+ *   present        Creating         verified, then finished: the version becomes usable. It may
+ *                                   have encrypted something if the database is older than it seems
+ *   absent         Creating         Aborted
+ *   absent         Usable           the key is Unavailable until the object is back; never made
+ * anew present        Destroyed        destroyed again: the token had brought it back any key
+ * Deleting     left to the worker, which resumes the deletion present        none             never
+ * touched; counted
+ */
+
+#include "hsmkms/keys/keyring.h"
+
+CHECKED int reconcile(struct keyring *keyring, unsigned *ret_strangers, struct kms_error *err);
