@@ -6,7 +6,8 @@
  * record arrives as the text of a JSON object.
  *
  * A line is {"seq":N,"prev":"<hex>",<the record's members>}; prev is the SHA-256 of the line
- * before, without its newline, 64 zeros for the first of all. Segments are
+ * before, without its newline, 64 zeros for the first of all. The first line of a segment has
+ * "carried":M after prev: the state sequence reached before it. Segments are
  * audit-<first seq, 20 digits>.jsonl. docs/AUDIT.md describes the format.
  *
  * One committer thread writes what has queued up and syncs once for all of it.
@@ -24,11 +25,15 @@ struct audit_config {
     size_t queue; /* most records waiting */
 };
 
+#define AUDIT_HEAD_LEN 64
+
 /* What the trail ends with, for the check against the database. */
 struct audit_tail {
-    uint64_t seq;           /* of the last whole line; 0: the trail is empty */
-    uint64_t state_sequence; /* greatest "stateSequence" member of a result record in the trail's
-                                last segments; 0: none seen */
+    uint64_t seq;                  /* of the last whole line; 0: the trail is empty */
+    uint64_t state_sequence;       /* greatest "stateSequence" member of a result record; 0: none */
+    char head[AUDIT_HEAD_LEN + 1]; /* SHA-256 of the last whole line, hex */
+    size_t segments;
+    bool cut; /* audit_open: a torn last line was cut off */
 };
 
 /*
@@ -66,7 +71,8 @@ CHECKED int audit_write(struct audit *audit, struct buf record, struct kms_error
 
 struct audit_status {
     bool healthy;
-    uint64_t seq, groups; /* records and group commits since start */
+    uint64_t seq;    /* of the last durable record */
+    uint64_t groups; /* group commits since start */
     size_t queued;
     size_t largest_group;
 };
@@ -81,3 +87,11 @@ void audit_status(struct audit *audit, struct audit_status *ret);
 typedef void audit_line_fn(void *arg, uint64_t seq, struct span line);
 CHECKED int audit_verify(const char *dir, audit_line_fn *each, void *arg, struct audit_tail *ret,
                          struct kms_error *err);
+
+/*
+ * Reads the last count lines without checking them; each is called in their order.
+ *
+ * Errors:  CONFIG (directory); INTEGRITY (names of segments); INTERNAL
+ */
+CHECKED int audit_last(const char *dir, uint64_t count, audit_line_fn *each, void *arg,
+                       struct kms_error *err);

@@ -1,0 +1,164 @@
+#include "hsmkms/audit/chain.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "hsmkms/base/encode.h"
+
+/* What a line begins with, in the parts that the check tells apart. */
+struct prefix {
+    char seq[sizeof("{\"seq\":18446744073709551615,")];
+    char prev[sizeof("\"prev\":\"\",") + SHA256_HEX_LEN];
+    char carried[sizeof("\"carried\":18446744073709551615,")];
+};
+
+static struct prefix prefix_format(const struct chain *chain)
+{
+    struct prefix made = { 0 };
+    char hex[SHA256_HEX_LEN + 1];
+
+    hex_format(hex, SPAN_ARRAY(chain->head));
+    (void)snprintf(made.seq, sizeof(made.seq), "{\"seq\":%" PRIu64 ",", chain->seq + 1);
+    (void)snprintf(made.prev, sizeof(made.prev), "\"prev\":\"%s\",", hex);
+    if (chain->carry)
+        (void)snprintf(made.carried, sizeof(made.carried), "\"carried\":%" PRIu64 ",",
+                       chain->state_sequence);
+    return made;
+}
+
+/* stateSequence of a result; 0 for everything else. */
+static uint64_t result_sequence(const json_t *record)
+{
+    const char *const phase = json_string_value(json_object_get(record, "phase"));
+    const json_int_t number = json_integer_value(json_object_get(record, "stateSequence"));
+
+    return phase && strcmp(phase, "result") == 0 && number > 0 ? (uint64_t)number : 0;
+}
+
+/* The same from text. Results are few, so only what may be one is parsed. */
+static uint64_t result_sequence_of(struct span record)
+{
+    static const char word[] = "\"result\"";
+
+    if (memmem(record.ptr, record.len, word, sizeof(word) - 1) == NULL)
+        return 0;
+    json_auto_t *object = json_loadb((const char *)record.ptr, record.len, 0, NULL);
+    return result_sequence(object);
+}
+
+static void reached(struct chain *chain, uint64_t state_sequence)
+{
+    if (state_sequence > chain->state_sequence)
+        chain->state_sequence = state_sequence;
+}
+
+/* Moves on over a line whose hash is known. */
+static void move_on(struct chain *chain, const uint8_t hash[SHA256_LEN], uint64_t state_sequence)
+{
+    memcpy(chain->head, hash, SHA256_LEN);
+    chain->seq++;
+    chain->carry = false;
+    chain->trust_carried = false;
+    reached(chain, state_sequence);
+}
+
+static bool is_one_object(struct span record)
+{
+    return record.len > sizeof("{}") - 1 && record.ptr[0] == '{' &&
+           record.ptr[record.len - 1] == '}' && memchr(record.ptr, '\n', record.len) == NULL;
+}
+
+int chain_append(struct chain *chain, struct span record, struct buf *ret, struct kms_error *err)
+{
+    const size_t begin = ret->len;
+    const struct prefix prefix = prefix_format(chain);
+    uint8_t hash[SHA256_LEN];
+
+    if (!is_one_object(record))
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "an audit record is not one JSON object");
+    if (record.len > CHAIN_LINE_MAX - sizeof(prefix))
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "an audit record has %zu bytes", record.len);
+
+    buf_text(ret, prefix.seq);
+    buf_text(ret, prefix.prev);
+    buf_text(ret, prefix.carried);
+    buf_append(ret, span_of(record.ptr + 1, record.len - 1));
+    buf_u8(ret, '\n');
+    if (buf_check(ret, err) < 0)
+        return -1;
+    if (sha256_of(span_of(ret->ptr + begin, ret->len - begin - 1), hash, err) < 0) {
+        ret->len = begin;
+        return -1;
+    }
+    move_on(chain, hash, result_sequence_of(record));
+    return 0;
+}
+
+static bool take_text(struct span *line, const char *text)
+{
+    struct span taken;
+    const struct span want = span_text(text);
+
+    return span_take(line, want.len, &taken) && span_equal(taken, want);
+}
+
+/* Reads a decimal without leading zeros, at most INT64_MAX: what jansson writes and reads. */
+static bool take_number(struct span *line, uint64_t *ret)
+{
+    struct span digit;
+    uint64_t value = 0;
+    size_t count = 0;
+
+    for (; line->len && line->ptr[0] >= '0' && line->ptr[0] <= '9'; count++) {
+        if ((count == 1 && value == 0) || !span_take(line, 1, &digit) ||
+            value > ((uint64_t)INT64_MAX - 9) / 10)
+            return false;
+        value = value * 10 + (uint64_t)(digit.ptr[0] - '0');
+    }
+    *ret = value;
+    return count > 0;
+}
+
+static const char *check_carried(struct chain *chain, struct span *line)
+{
+    uint64_t carried = 0;
+
+    if (!take_text(line, "\"carried\":") || !take_number(line, &carried) || !take_text(line, ","))
+        return "the first line of a segment does not carry the state sequence";
+    if (!chain->trust_carried && carried != chain->state_sequence)
+        return "the state sequence carried is not the greatest one before";
+    reached(chain, carried);
+    return NULL;
+}
+
+const char *chain_check(struct chain *chain, struct span line)
+{
+    struct chain next = *chain;
+    struct span rest = line;
+    uint8_t hash[SHA256_LEN];
+    struct kms_error ignored = { 0 };
+    const struct prefix want = prefix_format(chain);
+
+    if (!take_text(&rest, want.seq))
+        return "it does not have the next number";
+    if (!take_text(&rest, want.prev))
+        return "it does not continue the line before";
+    const char *const problem = chain->carry ? check_carried(&next, &rest) : NULL;
+    if (problem)
+        return problem;
+
+    json_auto_t *object =
+        json_loadb((const char *)line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(object))
+        return "it is not a JSON object";
+    if (!chain->carry && json_object_get(object, "carried"))
+        return "it carries a state sequence but does not begin a segment";
+    if (sha256_of(line, hash, &ignored) < 0)
+        return "it cannot be hashed";
+    move_on(&next, hash, result_sequence(object));
+    *chain = next;
+    return NULL;
+}
