@@ -10,11 +10,11 @@
 
 struct authorization {
     const struct principal *principal;
-    const char *action;       /* "Decrypt", without "kms:" */
-    const char *resource;     /* ARN the decision is about, or "*" */
-    const char *account;      /* account that owns the resource */
-    bool managed_by_service;  /* the resource is a key behind alias/aws/ */
-    bool changes_key;         /* the action changes the key rather than use or read it */
+    const char *action;      /* "Decrypt", without "kms:" */
+    const char *resource;    /* ARN the decision is about, or "*" */
+    const char *account;     /* account that owns the resource */
+    bool managed_by_service; /* the resource is a key behind alias/aws/ */
+    bool changes_key;        /* the action changes the key rather than use or read it */
 };
 
 /* Errors: ACCESS_DENIED with AWS's text. */
