@@ -1,0 +1,329 @@
+#include "hsmkms/api/ops.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "hsmkms/api/paging.h"
+#include "hsmkms/api/policy.h"
+#include "hsmkms/api/reply.h"
+#include "hsmkms/api/tags.h"
+#include "hsmkms/keys/lifecycle.h"
+
+/*
+ * CreateKey, DescribeKey, ListKeys, UpdateKeyDescription, EnableKey, DisableKey,
+ * ScheduleKeyDeletion, CancelKeyDeletion.
+ */
+
+struct create_key_request {
+    struct request_head head;
+    const char *policy, *description, *usage, *old_spec, *spec, *origin, *key_store, *xks_key;
+    bool bypass, multi_region;
+    struct tag_list tags;
+};
+
+struct describe_key_request {
+    struct request_head head;
+};
+
+struct key_only_request {
+    struct request_head head;
+};
+
+struct list_keys_request {
+    struct request_head head;
+    int64_t limit;
+    const char *marker;
+};
+
+struct update_description_request {
+    struct request_head head;
+    const char *description;
+};
+
+struct schedule_deletion_request {
+    struct request_head head;
+    int64_t days;
+};
+
+/* The first text of each is the default. */
+static const char *const usages[] = { "ENCRYPT_DECRYPT",         "SIGN_VERIFY",
+                                      "GENERATE_VERIFY_MAC",     "KEY_AGREEMENT",
+                                      "ENCAPSULATE_DECAPSULATE", NULL };
+static const char *const origins[] = { "AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE",
+                                       NULL };
+static const char *const specs[] = { "SYMMETRIC_DEFAULT",
+                                     "RSA_2048",
+                                     "RSA_3072",
+                                     "RSA_4096",
+                                     "ECC_NIST_P256",
+                                     "ECC_NIST_P384",
+                                     "ECC_NIST_P521",
+                                     "ECC_NIST_EDWARDS25519",
+                                     "ECC_SECG_P256K1",
+                                     "HMAC_224",
+                                     "HMAC_256",
+                                     "HMAC_384",
+                                     "HMAC_512",
+                                     "ML_DSA_44",
+                                     "ML_DSA_65",
+                                     "ML_DSA_87",
+                                     "ML_KEM_512",
+                                     "ML_KEM_768",
+                                     "ML_KEM_1024",
+                                     "SM2",
+                                     NULL };
+static const char *const old_specs[] = { "SYMMETRIC_DEFAULT",
+                                         "RSA_2048",
+                                         "RSA_3072",
+                                         "RSA_4096",
+                                         "ECC_NIST_P256",
+                                         "ECC_NIST_P384",
+                                         "ECC_NIST_P521",
+                                         "ECC_SECG_P256K1",
+                                         "HMAC_224",
+                                         "HMAC_256",
+                                         "HMAC_384",
+                                         "HMAC_512",
+                                         "SM2",
+                                         NULL };
+
+/* clang-format off */
+static const struct field create_key_fields[] = {
+    { "Policy",                OPTIONAL, AT(create_key, STRING, policy), 1, 131072, .log = LOGGED, .pattern = &pattern_policy },
+    { "Description",           OPTIONAL, AT(create_key, STRING, description), 0, 8192, .log = FILLED },
+    { "KeyUsage",              OPTIONAL, AT(create_key, ENUM, usage), 0, 0, .log = FILLED, .texts = usages },
+    { "CustomerMasterKeySpec", OPTIONAL, AT(create_key, ENUM, old_spec), 0, 0, .log = FILLED, .texts = old_specs },
+    { "KeySpec",               OPTIONAL, AT(create_key, ENUM, spec), 0, 0, .log = FILLED, .texts = specs },
+    { "Origin",                PRESET,   AT(create_key, ENUM, origin), 0, 0, .log = FILLED, .texts = origins },
+    { "CustomKeyStoreId",      OPTIONAL, AT(create_key, STRING, key_store), 1, 64, .log = LOGGED },
+    { "XksKeyId",              OPTIONAL, AT(create_key, STRING, xks_key), 1, 128, .log = LOGGED },
+    { "BypassPolicyLockoutSafetyCheck", OPTIONAL, AT(create_key, BOOL, bypass), 0, 1, .log = FILLED },
+    { "MultiRegion",           OPTIONAL, AT(create_key, BOOL, multi_region), 0, 1, .log = FILLED },
+    { "Tags",                  OPTIONAL, AT(create_key, TAGS, tags), 0, 1000, .log = LOGGED },
+    { 0 },
+};
+
+static const struct field describe_key_fields[] = {
+    KEY_ID_ROW(REQUIRED),
+    GRANT_TOKENS_ROW,
+    { 0 },
+};
+
+static const struct field key_only_fields[] = {
+    KEY_ID_ROW(REQUIRED),
+    { 0 },
+};
+
+static const struct field list_keys_fields[] = {
+    LIMIT_ROW(list_keys),
+    MARKER_ROW(list_keys),
+    { 0 },
+};
+
+static const struct field update_description_fields[] = {
+    KEY_ID_ROW(REQUIRED),
+    { "Description",         REQUIRED, AT(update_description, STRING, description), 0, 8192, .log = LOGGED },
+    { 0 },
+};
+
+static const struct field schedule_deletion_fields[] = {
+    KEY_ID_ROW(REQUIRED),
+    { "PendingWindowInDays", OPTIONAL, AT(schedule_deletion, INT, days), 7, 30, .log = LOGGED },
+    { 0 },
+};
+
+/* Which usage a family of specs allows besides; a spec belongs to the first prefix that fits it. */
+static const struct {
+    const char *prefix, *usages[3];
+} families[] = {
+    { "SYMMETRIC_DEFAULT",     { "ENCRYPT_DECRYPT" } },
+    { "RSA_",                  { "ENCRYPT_DECRYPT", "SIGN_VERIFY" } },
+    { "ECC_NIST_EDWARDS25519", { "SIGN_VERIFY" } },
+    { "ECC_NIST_",             { "SIGN_VERIFY", "KEY_AGREEMENT" } },
+    { "ECC_SECG_P256K1",       { "SIGN_VERIFY" } },
+    { "HMAC_",                 { "GENERATE_VERIFY_MAC" } },
+    { "ML_DSA_",               { "SIGN_VERIFY" } },
+    { "ML_KEM_",               { "ENCAPSULATE_DECAPSULATE" } },
+    { "SM2",                   { "ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT" } },
+};
+/* clang-format on */
+
+REQUEST_SHAPE(create_key);
+REQUEST_SHAPE(describe_key);
+REQUEST_SHAPE(key_only);
+REQUEST_SHAPE(list_keys);
+REQUEST_SHAPE(update_description);
+REQUEST_SHAPE(schedule_deletion);
+
+static bool usage_fits(const char *spec, const char *usage)
+{
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        if (strncmp(spec, families[i].prefix, strlen(families[i].prefix)) != 0)
+            continue;
+        for (size_t u = 0; u < ARRAY_LEN(families[i].usages) && families[i].usages[u]; u++)
+            if (strcmp(families[i].usages[u], usage) == 0)
+                return true;
+        return false;
+    }
+    return false;
+}
+
+/* Combinations that AWS refuses as such, before what this service does not offer. */
+static int check_spec(const struct create_key_request *request, struct kms_error *err)
+{
+    const char *const spec = request->spec       ? request->spec
+                             : request->old_spec ? request->old_spec
+                                                 : specs[0];
+    const bool symmetric = strcmp(spec, specs[0]) == 0;
+    const char *const usage = request->usage ? request->usage : usages[0];
+
+    if (request->spec && request->old_spec)
+        return kms_fail(err, KMS_ERR_VALIDATION,
+                        "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
+                        "CustomerMasterKeySpec is deprecated.");
+    if (request->usage == NULL && !symmetric)
+        return kms_fail(err, KMS_ERR_VALIDATION,
+                        "You must specify a KeyUsage value for all KMS keys except for symmetric "
+                        "encryption keys.");
+    if (!usage_fits(spec, usage))
+        return kms_fail(err, KMS_ERR_VALIDATION, "KeyUsage %s is not compatible with KeySpec %s",
+                        usage, spec);
+    if (!symmetric)
+        return kms_fail(err, KMS_ERR_UNSUPPORTED, "KeySpec %s is not supported by this service.",
+                        spec);
+    return 0;
+}
+
+static int check_offered(const struct create_key_request *request, struct kms_error *err)
+{
+    if (strcmp(request->origin, origins[0]) != 0)
+        return kms_fail(err, KMS_ERR_UNSUPPORTED, "Origin %s is not supported by this service.",
+                        request->origin);
+    if (request->multi_region)
+        return kms_fail(err, KMS_ERR_UNSUPPORTED,
+                        "Multi-Region keys are not supported by this service.");
+    if (request->key_store || request->xks_key)
+        return kms_fail(err, KMS_ERR_UNSUPPORTED,
+                        "Custom key stores are not supported by this service.");
+    return 0;
+}
+
+int check_create_key(struct op_call *c, struct kms_error *err)
+{
+    const struct create_key_request *const request = OP_REQUEST(create_key, c);
+
+    if (check_spec(request, err) < 0 || check_offered(request, err) < 0)
+        return -1;
+    if (request->tags.count && op_authorize(c, "TagResource", "*", NULL, err) < 0)
+        return -1;
+    if (tags_check(&request->tags, err) < 0)
+        return -1;
+    return policy_check(request->policy, err);
+}
+
+static int answer_metadata(struct op_call *c, struct kms_error *err)
+{
+    json_t *metadata = NULL;
+
+    if (reply_key_metadata(c->keyring, c->key, &metadata, err) < 0)
+        return -1;
+    return op_answer(c, json_pack("{s:o}", "KeyMetadata", metadata), err);
+}
+
+int op_create_key(struct op_call *c, struct kms_error *err)
+{
+    const struct create_key_request *const request = OP_REQUEST(create_key, c);
+    const struct key_draft draft = {
+        .description = request->description ? request->description : "",
+        .policy = request->policy,
+        .tags = request->tags.items,
+        .tag_count = request->tags.count,
+    };
+    struct key *key = NULL;
+
+    if (lifecycle_create(c->keyring, &draft, &key, err) < 0)
+        return -1;
+    op_set_key(c, key);
+    return answer_metadata(c, err);
+}
+
+int op_describe_key(struct op_call *c, struct kms_error *err)
+{
+    return answer_metadata(c, err);
+}
+
+static json_t *key_entries(const struct keyring *keyring, struct key *const *keys, size_t count)
+{
+    json_t *const items = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        (void)json_array_append_new(
+            items, json_pack("{s:s, s:s}", "KeyId", uuid_format(&keys[i]->record.id).text, "KeyArn",
+                             keyring_key_arn(keyring, &keys[i]->record.id).text));
+    return items;
+}
+
+int op_list_keys(struct op_call *c, struct kms_error *err)
+{
+    static const struct page_size size = { .preset = 100, .most = 1000 };
+    const struct list_keys_request *const request = OP_REQUEST(list_keys, c);
+    const size_t limit = page_limit(size, request->limit);
+    struct uuid last = { { 0 } };
+    AUTO(buf) after = { 0 };
+
+    if (page_after(c, request->marker, &after, err) < 0)
+        return -1;
+    if (after.len == sizeof(last.bytes))
+        memcpy(last.bytes, after.ptr, sizeof(last.bytes));
+    struct key **const keys = calloc(limit + 1, sizeof(struct key *));
+    if (keys == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a list");
+
+    const size_t got = catalog_keys(c->keyring->catalog, after.len ? &last : NULL, keys, limit + 1);
+    const size_t shown = got < limit ? got : limit;
+    json_t *const items = key_entries(c->keyring, keys, shown);
+    if (shown)
+        last = keys[shown - 1]->record.id;
+    for (size_t i = 0; i < got; i++)
+        key_unref(keys[i]);
+    free(keys);
+    return page_answer(c, "Keys", items, got > limit, uuid_span(&last), err);
+}
+
+int op_update_description(struct op_call *c, struct kms_error *err)
+{
+    return lifecycle_set_description(c->keyring, &c->key->record.id,
+                                     OP_REQUEST(update_description, c)->description, err);
+}
+
+int op_enable_key(struct op_call *c, struct kms_error *err)
+{
+    return lifecycle_set_enabled(c->keyring, &c->key->record.id, true, err);
+}
+
+int op_disable_key(struct op_call *c, struct kms_error *err)
+{
+    return lifecycle_set_enabled(c->keyring, &c->key->record.id, false, err);
+}
+
+int op_schedule_deletion(struct op_call *c, struct kms_error *err)
+{
+    const struct schedule_deletion_request *const request = OP_REQUEST(schedule_deletion, c);
+    const int64_t days = request->days ? request->days : 30;
+    int64_t due_ms = 0;
+
+    if (lifecycle_schedule_deletion(c->keyring, &c->key->record.id, days, &due_ms, err) < 0)
+        return -1;
+    return op_answer(c,
+                     json_pack("{s:s, s:o, s:s, s:I}", "KeyId", c->key_arn.text, "DeletionDate",
+                               reply_time(due_ms), "KeyState", key_state_text(KEY_PENDING_DELETION),
+                               "PendingWindowInDays", (json_int_t)days),
+                     err);
+}
+
+int op_cancel_deletion(struct op_call *c, struct kms_error *err)
+{
+    if (lifecycle_cancel_deletion(c->keyring, &c->key->record.id, err) < 0)
+        return -1;
+    return op_answer(c, json_pack("{s:s}", "KeyId", c->key_arn.text), err);
+}

@@ -1,0 +1,88 @@
+#include "hsmkms/api/patterns.h"
+
+static bool is_alphanumeric(uint32_t code)
+{
+    return (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z') ||
+           (code >= '0' && code <= '9');
+}
+
+static bool allows_alias(uint32_t code)
+{
+    return is_alphanumeric(code) || code == ':' || code == '/' || code == '_' || code == '-';
+}
+
+static bool allows_marker(uint32_t code)
+{
+    return code >= 0x20 && code <= 0xff;
+}
+
+static bool allows_policy(uint32_t code)
+{
+    return code == '\t' || code == '\n' || code == '\r' || allows_marker(code);
+}
+
+static bool allows_policy_name(uint32_t code)
+{
+    return is_alphanumeric(code) || code == '_';
+}
+
+const struct pattern pattern_alias = { "^[a-zA-Z0-9:/_-]+$", allows_alias };
+const struct pattern pattern_marker = { "[\\u0020-\\u00FF]*", allows_marker };
+const struct pattern pattern_policy = { "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+", allows_policy };
+const struct pattern pattern_policy_name = { "[\\w]+", allows_policy_name };
+
+bool pattern_matches(const struct pattern *pattern, struct span text)
+{
+    uint32_t code = 0;
+
+    while (utf8_take(&text, &code))
+        if (!pattern->allows(code))
+            return false;
+    return true; /* an empty text breaks its length rule, and is reported once */
+}
+
+/* Bytes of a character by its first byte (RFC 3629 section 3). */
+static size_t utf8_size(uint8_t first)
+{
+    if (first < 0x80)
+        return 1;
+    if (first < 0xe0)
+        return 2;
+    return first < 0xf0 ? 3 : 4;
+}
+
+bool utf8_take(struct span *text, uint32_t *ret)
+{
+    static const uint8_t payload[] = { 0, 0x7f, 0x1f, 0x0f, 0x07 };
+    struct span bytes;
+
+    if (text->len == 0 || !span_take(text, utf8_size(text->ptr[0]), &bytes))
+        return false;
+
+    uint32_t code = bytes.ptr[0] & payload[bytes.len];
+    for (size_t i = 1; i < bytes.len; i++)
+        code = code << 6 | (bytes.ptr[i] & 0x3f);
+    *ret = code;
+    return true;
+}
+
+size_t utf8_length(struct span text)
+{
+    uint32_t code = 0;
+    size_t count = 0;
+
+    while (utf8_take(&text, &code))
+        count++;
+    return count;
+}
+
+size_t utf8_fit(struct span text, size_t most)
+{
+    size_t len = text.len < most ? text.len : most;
+
+    if (len == text.len)
+        return len;
+    while (len > 0 && (text.ptr[len] & 0xc0) == 0x80)
+        len--;
+    return len;
+}

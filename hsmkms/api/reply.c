@@ -1,0 +1,96 @@
+#include "hsmkms/api/reply.h"
+
+#include "hsmkms/base/encode.h"
+
+int op_answer(struct op_call *c, json_t *result, struct kms_error *err)
+{
+    if (result == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
+    c->call->result = result;
+    return 0;
+}
+
+json_t *reply_time(int64_t ms)
+{
+    return json_real((double)ms / (double)MS_PER_SECOND);
+}
+
+json_t *reply_blob(struct span bytes)
+{
+    AUTO(buf) text = { 0 };
+
+    base64_append(&text, bytes);
+    return text.failed ? NULL : json_stringn((const char *)text.ptr, text.len);
+}
+
+int reply_secret(const struct secret *secret, json_t **ret, struct kms_error *err)
+{
+    AUTO(secret) text = { 0 };
+    const size_t len = BASE64_LEN(secret->len);
+
+    if (secret_new(&text, len + 1, err) < 0)
+        return -1;
+    base64_format((char *)text.ptr, secret_span(secret));
+
+    json_t *const value = json_stringn_nocheck((const char *)text.ptr, len);
+    if (value == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
+    *ret = value;
+    return 0;
+}
+
+int reply_material(const struct key *key, const struct uuid *version_id, char ret[65],
+                   struct kms_error *err)
+{
+    const struct version *const version = key_version_find(key, version_id);
+
+    if (version == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "a key lost the version it used");
+    return key_material_id(version, ret, err);
+}
+
+int op_note_version(struct op_call *c, const struct uuid *version_id, struct kms_error *err)
+{
+    c->version = uuid_format(version_id);
+    return reply_material(c->key, version_id, c->material_id, err);
+}
+
+/* Members that only some keys have. */
+static int add_by_state(json_t *metadata, const struct key *key, struct kms_error *err)
+{
+    const struct version *const current = key_current(key);
+    char material[65];
+    int failed = 0;
+
+    if (current) {
+        if (key_material_id(current, material, err) < 0)
+            return -1;
+        failed |= json_object_set_new(metadata, "CurrentKeyMaterialId", json_string(material));
+    }
+    if (key->state == KEY_PENDING_DELETION)
+        failed |=
+            json_object_set_new(metadata, "DeletionDate", reply_time(key->record.deletion_due_ms));
+    return failed ? kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer") : 0;
+}
+
+int reply_key_metadata(const struct keyring *keyring, const struct key *key, json_t **ret,
+                       struct kms_error *err)
+{
+    const struct key_record *const record = &key->record;
+    json_auto_t *metadata =
+        json_pack("{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:[s], s:b}",
+                  "AWSAccountId", keyring->account, "KeyId", uuid_format(&record->id).text, "Arn",
+                  keyring_key_arn(keyring, &record->id).text, "CreationDate",
+                  reply_time(record->created_ms), "Enabled", key->state == KEY_ENABLED,
+                  "Description", record->description ? record->description : "", "KeyUsage",
+                  record->usage, "KeyState", key_state_text(key->state), "Origin", record->origin,
+                  "KeyManager", record->manager, "KeySpec", record->spec, "CustomerMasterKeySpec",
+                  record->spec, "EncryptionAlgorithms", "SYMMETRIC_DEFAULT", "MultiRegion", 0);
+
+    if (metadata == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
+    if (add_by_state(metadata, key, err) < 0)
+        return -1;
+    *ret = json_incref(metadata);
+    return 0;
+}
