@@ -14,8 +14,8 @@
 #include "hsmkms/iam/access_key.h"
 
 struct sigv4_policy {
-    const char *service;        /* "kms" */
-    const char *regions;        /* blank-separated names that a scope may carry */
+    const char *service; /* "kms" */
+    const char *regions; /* blank-separated names that a scope may carry */
     int64_t skew_s;
     bool target_must_be_signed; /* x-amz-target */
     bool token_must_be_signed;  /* x-amz-security-token, when present */
@@ -24,15 +24,22 @@ struct sigv4_policy {
     /* access_key_signing_key, or a test's */
     int (*signing_key)(void *ctx, const struct signing_scope *scope, struct secret *ret_key,
                        struct principal *ret_principal, struct kms_error *err);
-    void *ctx;
+
+    /*
+     * Whether a session token is authentic, of this access key and not expired. NULL: there are
+     * none, a request with one is refused. Errors: UNRECOGNIZED_CLIENT, EXPIRED_TOKEN.
+     */
+    int (*session_token)(void *ctx, struct span access_key_id, struct span token,
+                         struct kms_error *err);
+    void *ctx; /* of both */
 };
 
 /*
- * Who signed this request.
+ * Who signed this request. A signature in the query string is not accepted.
  *
  * now_ms   one reading of the clock for the whole request
  * Errors:  MISSING_TOKEN, INCOMPLETE_SIGNATURE, INVALID_SIGNATURE, UNRECOGNIZED_CLIENT,
- *          EXPIRED_TOKEN with AWS's texts
+ *          EXPIRED_TOKEN with AWS's texts; VALIDATION without a text (target malformed)
  */
 CHECKED int sigv4_verify(const struct sigv4_policy *policy, const struct http_request *request,
                          int64_t now_ms, struct principal *ret, struct kms_error *err);

@@ -1,0 +1,209 @@
+#include "hsmkms/http/server.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "hsmkms/http/acceptor.h"
+
+/* Epoll workers do framing and TLS alone; with two of them a long handshake stops half. */
+#define EPOLL_WORKERS     2
+#define OPS_EPOLL_WORKERS 1
+#define OPS_WORKERS       1 /* health answers while all service workers are stuck in the token */
+#define OPS_QUEUE         64
+
+/* After the drain: for the last answers to reach their sockets. */
+#define FLUSH_US INT64_C(1000000)
+
+/* Descriptors beside connections: database, audit, token, sockets of our own. */
+#define OTHER_DESCRIPTORS 256
+
+struct http_server {
+    struct http_config config;
+    struct listener_shared shared;
+    struct connections *connections;
+    struct service *service, *ops_service;
+    struct tls *tls;
+    struct listener *listeners[ACCEPTOR_LISTENERS];
+    size_t listener_count;
+    struct acceptor *acceptor;
+};
+
+static void on_tick(void *arg)
+{
+    struct http_server *const server = arg;
+
+    if (server->service)
+        service_tick(server->service);
+    if (server->ops_service)
+        service_tick(server->ops_service);
+}
+
+static int start_services(struct http_server *server, struct kms_error *err)
+{
+    const struct settings *const s = server->config.settings;
+    const int64_t wait_us = s->limits_queue_time * 1000;
+    const struct service_config main = {
+        { (size_t)s->limits_queue, (size_t)s->limits_queue_per_principal, wait_us },
+        (size_t)s->service_workers,
+    };
+    const struct service_config ops = { { OPS_QUEUE, OPS_QUEUE, wait_us }, OPS_WORKERS };
+
+    if (service_start(&main, &server->service, err) < 0)
+        return -1;
+    return service_start(&ops, &server->ops_service, err);
+}
+
+static int start_listener(struct http_server *server, struct listener_config *config,
+                          struct kms_error *err)
+{
+    if (config->port == 0)
+        return 0;
+    config->shared = &server->shared;
+    if (listener_start(config, &server->listeners[server->listener_count], err) < 0)
+        return -1;
+    server->listener_count++;
+    log_event(server->config.log, LOG_LEVEL_INFO, "listen", "name=%s address=%s port=%d",
+              config->name, config->address, (int)config->port);
+    return 0;
+}
+
+static int start_listeners(struct http_server *server, struct kms_error *err)
+{
+    const struct settings *const s = server->config.settings;
+    struct listener_config https = { .name = "https",
+                                     .address = s->https_address,
+                                     .port = s->https_port,
+                                     .epoll_workers = EPOLL_WORKERS,
+                                     .tls = server->tls,
+                                     .doors = server->config.service_doors,
+                                     .service = server->service };
+    struct listener_config http = { .name = "http",
+                                    .address = s->http_address,
+                                    .port = s->http_port,
+                                    .loopback_only = true,
+                                    .epoll_workers = EPOLL_WORKERS,
+                                    .doors = server->config.service_doors,
+                                    .service = server->service };
+    struct listener_config ops = { .name = "ops",
+                                   .address = s->ops_address,
+                                   .port = s->ops_port,
+                                   .epoll_workers = OPS_EPOLL_WORKERS,
+                                   .doors = server->config.ops_doors,
+                                   .service = server->ops_service };
+
+    if (start_listener(server, &https, err) < 0 || start_listener(server, &http, err) < 0)
+        return -1;
+    return start_listener(server, &ops, err);
+}
+
+/* The soft limit of descriptors is raised to what the connections need, as far as it may. */
+static void want_descriptors(const struct http_server *server)
+{
+    const rlim_t need = (rlim_t)server->config.settings->limits_connections + OTHER_DESCRIPTORS;
+    struct rlimit limit = { 0 };
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need)
+        return;
+    limit.rlim_cur = need < limit.rlim_max ? need : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < need)
+        log_event(server->config.log, LOG_LEVEL_WARN, "descriptors", "have=%llu need=%llu",
+                  (unsigned long long)limit.rlim_cur, (unsigned long long)need);
+}
+
+static int start_parts(struct http_server *server, struct kms_error *err)
+{
+    const struct settings *const s = server->config.settings;
+
+    want_descriptors(server);
+    if (s->https_port &&
+        tls_new(s->https_certificate, s->https_key, s->https_priority, &server->tls, err) < 0)
+        return -1;
+    if (start_services(server, err) < 0)
+        return -1;
+    if (connections_start(s->limits_request_time * 1000, on_tick, server, &server->connections,
+                          err) < 0)
+        return -1;
+    server->shared.connections = server->connections;
+    if (start_listeners(server, err) < 0)
+        return -1;
+    return acceptor_start(server->listeners, server->listener_count, &server->shared,
+                          &server->acceptor, err);
+}
+
+int http_server_start(const struct http_config *config, struct http_server **ret,
+                      struct kms_error *err)
+{
+    struct http_server *const server = calloc(1, sizeof(*server));
+    sigset_t all, before;
+
+    if (server == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the server");
+    server->config = *config;
+    server->shared.settings = config->settings;
+    server->shared.clock = config->clock;
+    server->shared.log = config->log;
+
+    /* every thread made below inherits this: signals are main's */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int result = start_parts(server, err);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (result < 0) {
+        http_server_stop(server, 0);
+        return -1;
+    }
+    *ret = server;
+    return 0;
+}
+
+static void stop_requests(struct http_server *server, int64_t drain_ms)
+{
+    struct service *const services[] = { server->service, server->ops_service };
+    const int64_t until_us = clock_mono_us() + drain_ms * 1000;
+
+    atomic_store(&server->shared.stopping, true);
+    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+        if (services[i])
+            service_drain(services[i], until_us);
+    atomic_store(&server->shared.stopped, true);
+    const int64_t flushed_us = clock_mono_us() + FLUSH_US;
+    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+        if (services[i])
+            service_close(services[i], flushed_us);
+}
+
+void http_server_stop(struct http_server *server, int64_t drain_ms)
+{
+    acceptor_stop(server->acceptor);
+    for (size_t i = 0; i < server->listener_count; i++)
+        listener_deafen(server->listeners[i]);
+    stop_requests(server, drain_ms);
+    for (size_t i = 0; i < server->listener_count; i++)
+        listener_stop(server->listeners[i]);
+    connections_stop(server->connections); /* its tick uses the services */
+    service_stop(server->service);
+    service_stop(server->ops_service);
+    tls_free(server->tls);
+    free(server);
+}
+
+int http_server_reload_tls(struct http_server *server, struct kms_error *err)
+{
+    return server->tls ? tls_reload(server->tls, err) : 0;
+}
+
+void http_server_status(struct http_server *server, struct http_status *ret)
+{
+    const struct service_status service = service_status(server->service);
+
+    *ret = (struct http_status){
+        .connections = connections_count(server->connections),
+        .queued = service.queue.depth,
+        .queued_most = service.queue.deepest,
+        .requests = atomic_load(&server->shared.requests),
+        .refused = atomic_load(&server->shared.refused),
+        .throttled = service.throttled,
+    };
+}

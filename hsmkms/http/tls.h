@@ -1,0 +1,45 @@
+#pragma once
+
+/*
+ * The server's certificate and key, replaceable while connections use the old ones, and what TLS
+ * we speak. A handshake takes a reference to the identity it began with and drops it when its
+ * connection closes.
+ *
+ * Threads: any.
+ */
+
+#include <gnutls/abstract.h>
+
+#include "hsmkms/base/error.h"
+
+#define TLS_CHAIN_MAX 8 /* certificates in the file: the server's, then its issuers */
+
+struct tls_identity {
+    gnutls_pcert_st chain[TLS_CHAIN_MAX];
+    unsigned chain_len;
+    gnutls_privkey_t key;
+};
+
+struct tls;
+
+/* Errors: CONFIG (message names the file) */
+CHECKED int tls_new(const char *certificate, const char *key, const char *priority,
+                    struct tls **ret, struct kms_error *err);
+
+/* Reads both files again. Errors: CONFIG; the old identity stays. */
+CHECKED int tls_reload(struct tls *tls, struct kms_error *err);
+
+/* A reference to the present identity. */
+const struct tls_identity *tls_identity_take(struct tls *tls);
+void tls_identity_release(const struct tls_identity *identity); /* accepts NULL */
+
+/* The GnuTLS priority string in use. */
+const char *tls_priority(const struct tls *tls);
+
+/* Before the handshake: HTTP/1.1 is all that ALPN offers. */
+void tls_prepare(gnutls_session_t session);
+
+/* After the handshake, as AWS logs them: "TLSv1.3", "TLS_AES_256_GCM_SHA384". */
+void tls_describe(gnutls_session_t session, char ret_version[16], char ret_cipher[48]);
+
+void tls_free(struct tls *tls); /* accepts NULL */
