@@ -1,0 +1,330 @@
+#include "hsmkms/doors/door_health.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUDGET_ROWS_MAX 1000 /* lines of one scrape */
+
+/* What a probe of the token found; one probe answers for cache_ms. */
+struct probe {
+    bool known, good;
+    int64_t at_us;
+};
+
+struct door_health {
+    struct door_health_config config;
+    _Atomic(struct http_server *) server;
+    pthread_mutex_t lock; /* guards probe and probing, never held over a token call */
+    struct probe probe;
+    bool probing;
+};
+
+int door_health_new(const struct door_health_config *config, struct door_health **ret,
+                    struct kms_error *err)
+{
+    struct door_health *const health = calloc(1, sizeof(*health));
+
+    if (health == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the health door");
+    health->config = *config;
+    (void)pthread_mutex_init(&health->lock, NULL); /* cannot fail for a default mutex */
+    *ret = health;
+    return 0;
+}
+
+void door_health_free(struct door_health *health)
+{
+    if (health == NULL)
+        return;
+    (void)pthread_mutex_destroy(&health->lock);
+    free(health);
+}
+
+void door_health_set_server(struct door_health *health, struct http_server *server)
+{
+    atomic_store(&health->server, server);
+}
+
+/* Health */
+
+/* True when this thread is the one to probe; else ret is what the last probe found. */
+static bool probe_is_due(struct door_health *health, struct probe *ret)
+{
+    pthread_mutex_lock(&health->lock);
+    const int64_t age_us = clock_mono_us() - health->probe.at_us;
+    const bool fresh = health->probe.known && age_us < health->config.cache_ms * 1000;
+    const bool due = !fresh && !(health->probing && health->probe.known);
+    if (due)
+        health->probing = true;
+    *ret = health->probe;
+    pthread_mutex_unlock(&health->lock);
+    return due;
+}
+
+static bool token_answers(struct door_health *health)
+{
+    struct probe probe;
+    struct kms_error unused = { 0 };
+
+    if (!probe_is_due(health, &probe))
+        return probe.good;
+
+    probe.good = token_probe(health->config.token, &unused) == 0;
+    probe.known = true;
+    probe.at_us = clock_mono_us();
+    pthread_mutex_lock(&health->lock);
+    health->probe = probe;
+    health->probing = false;
+    pthread_mutex_unlock(&health->lock);
+    return probe.good;
+}
+
+/* Each part says "ok" or what is wrong with it. */
+
+static const char *token_health(struct door_health *health)
+{
+    struct token_status status;
+
+    token_status(health->config.token, &status);
+    if (!status.available)
+        return "unavailable";
+    if (status.slowest_us > 0)
+        return "slow";
+    return token_answers(health) ? "ok" : "probe failed";
+}
+
+static const char *audit_health(struct door_health *health)
+{
+    struct audit_status status;
+
+    audit_status(health->config.audit, &status);
+    return status.healthy ? "ok" : "write failed";
+}
+
+static const char *http_health(struct door_health *health)
+{
+    return atomic_load(&health->server) ? "ok" : "not serving";
+}
+
+static const struct {
+    const char *name;
+    const char *(*judge)(struct door_health *health);
+} parts[] = {
+    { "token", token_health },
+    { "audit", audit_health },
+    { "http", http_health },
+};
+
+static int write_health(struct door_health *health, struct buf *ret)
+{
+    const char *said[ARRAY_LEN(parts)];
+    bool good = true;
+
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        said[i] = parts[i].judge(health);
+        good = good && strcmp(said[i], "ok") == 0;
+    }
+    buf_printf(ret, "{\"status\":\"%s\"", good ? "ok" : "unavailable");
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        buf_printf(ret, ",\"%s\":\"%s\"", parts[i].name, said[i]);
+    buf_text(ret, "}\n");
+    return good ? 200 : 503;
+}
+
+/* Metrics */
+
+/* What one scrape reads beside what api_metrics() writes: requests, and the health of trail and
+ * token as operations see it. A name must be written once. */
+struct readings {
+    struct token_status token;
+    struct audit_status audit;
+    struct http_status http;
+};
+
+/* clang-format off */
+#define READ(member)                                                                               \
+    static double read_##member(const struct readings *r)
+
+READ(token_sessions)     { return r->token.sessions; }
+READ(token_keys)         { return r->token.keys; }
+READ(token_copies)       { return r->token.keys_copied; }
+READ(objects_ignored)    { return r->token.objects_ignored; }
+READ(token_slowest)      { return (double)r->token.slowest_us / 1e6; }
+READ(audit_group_most)   { return (double)r->audit.largest_group; }
+READ(http_connections)   { return (double)r->http.connections; }
+READ(http_queued)        { return (double)r->http.queued; }
+READ(http_queued_most)   { return (double)r->http.queued_most; }
+READ(http_requests)      { return (double)r->http.requests; }
+READ(http_refused)       { return (double)r->http.refused; }
+READ(http_throttled)     { return (double)r->http.throttled; }
+
+static const struct {
+    const char *name, *type, *help;
+    double (*read)(const struct readings *readings);
+} metrics[] = {
+    { "hsmkms_token_sessions",                "gauge",   "Open token sessions", read_token_sessions },
+    { "hsmkms_token_keys",                    "gauge",   "Keys with a cached handle", read_token_keys },
+    { "hsmkms_token_keys_copied",             "gauge",   "Keys with a session copy", read_token_copies },
+    { "hsmkms_token_objects_ignored",         "gauge",   "Token objects that are not ours", read_objects_ignored },
+    { "hsmkms_token_slow_call_seconds",       "gauge",   "Age of the longest running slow call, 0: none", read_token_slowest },
+    { "hsmkms_audit_largest_group",           "gauge",   "Most records in one commit", read_audit_group_most },
+    { "hsmkms_http_connections",              "gauge",   "Open connections", read_http_connections },
+    { "hsmkms_http_queued",                   "gauge",   "Requests waiting for a worker", read_http_queued },
+    { "hsmkms_http_queued_most",              "gauge",   "Most requests that ever waited", read_http_queued_most },
+    { "hsmkms_http_requests_total",           "counter", "Requests", read_http_requests },
+    { "hsmkms_http_refused_total",            "counter", "Requests refused by limits or framing", read_http_refused },
+    { "hsmkms_http_throttled_total",          "counter", "Requests refused by a full queue", read_http_throttled },
+};
+/* clang-format on */
+
+static void take_readings(struct door_health *health, struct readings *ret)
+{
+    struct http_server *const server = atomic_load(&health->server);
+
+    *ret = (struct readings){ 0 };
+    token_status(health->config.token, &ret->token);
+    audit_status(health->config.audit, &ret->audit);
+    if (server)
+        http_server_status(server, &ret->http);
+}
+
+static void write_header(struct buf *ret, const char *name, const char *type, const char *help)
+{
+    buf_printf(ret, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* Encryptions that a key's current version has left before it refuses. */
+static bool budget_left(const struct keyring *keyring, const struct key *key, int64_t *ret)
+{
+    const struct version *const version = key_current(key);
+
+    if (key->state != KEY_ENABLED || version == NULL || version->budget == NULL)
+        return false;
+    *ret = keyring->limits.gcm_refuse - (int64_t)atomic_load(&version->budget->used);
+    return true;
+}
+
+/* Of all keys the smallest, and that of the first BUDGET_ROWS_MAX keys one by one. */
+static void write_budgets(struct keyring *keyring, struct buf *ret)
+{
+    static const char name[] = "hsmkms_key_gcm_invocations_left";
+    struct key *page[64];
+    struct uuid after;
+    size_t count, rows = 0;
+    int64_t least = keyring->limits.gcm_refuse, left;
+
+    write_header(ret, name, "gauge", "Encryptions left under the current version of a key");
+    for (const struct uuid *from = NULL;
+         (count = catalog_all(keyring->catalog, from, page, ARRAY_LEN(page))) > 0; from = &after) {
+        for (size_t i = 0; i < count; i++) {
+            after = page[i]->record.id;
+            if (budget_left(keyring, page[i], &left)) {
+                least = left < least ? left : least;
+                if (rows++ < BUDGET_ROWS_MAX)
+                    buf_printf(ret, "%s{key=\"%s\"} %" PRId64 "\n", name, uuid_format(&after).text,
+                               left);
+            }
+            key_unref(page[i]);
+        }
+    }
+    write_header(ret, "hsmkms_gcm_invocations_left_least", "gauge", "The smallest of them");
+    buf_printf(ret, "hsmkms_gcm_invocations_left_least %" PRId64 "\n", least);
+}
+
+static int write_metrics(struct door_health *health, struct buf *ret)
+{
+    struct readings readings;
+
+    take_readings(health, &readings);
+    for (size_t i = 0; i < ARRAY_LEN(metrics); i++) {
+        write_header(ret, metrics[i].name, metrics[i].type, metrics[i].help);
+        buf_printf(ret, "%s %.15g\n", metrics[i].name, metrics[i].read(&readings));
+    }
+    write_budgets(health->config.keyring, ret);
+    api_metrics(health->config.api, ret);
+    return 200;
+}
+
+/* The door */
+
+static int write_not_found(struct door_health *health, struct buf *ret)
+{
+    (void)health;
+    buf_text(ret, "not found\n");
+    return 404;
+}
+
+static const struct page {
+    const char *target, *content_type;
+    int (*write)(struct door_health *health, struct buf *ret); /* returns the status */
+} pages[] = {
+    { "/health", "application/json", write_health },
+    { "/metrics", "text/plain; version=0.0.4; charset=utf-8", write_metrics },
+};
+
+static const struct page not_found = { "", "text/plain", write_not_found };
+
+static const struct page *find_page(const struct http_request *request)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
+        if (strcmp(request->method, "GET") == 0 && strcmp(request->target, pages[i].target) == 0)
+            return &pages[i];
+    return &not_found;
+}
+
+/* Without memory there is no body, and no health either. */
+static void answer_text(int status, const char *content_type, struct buf *text,
+                        struct http_answer *ret)
+{
+    *ret = (struct http_answer){ .status = text->failed ? 503 : status,
+                                 .content_type = content_type,
+                                 .free_body = free };
+    if (text->failed)
+        return;
+    const struct buf taken = buf_take(text); /* now owned by the answer */
+    ret->body = (char *)taken.ptr;
+    ret->body_len = taken.len;
+}
+
+static void serve(void *ctx, struct http_exchange *exchange)
+{
+    const struct page *const page = find_page(http_exchange_request(exchange));
+    struct http_answer answer;
+    AUTO(buf) text = { 0 };
+
+    const int status = page->write(ctx, &text);
+    answer_text(status, page->content_type, &text, &answer);
+    http_answer(exchange, &answer);
+}
+
+static bool recognise(const struct http_request *request)
+{
+    (void)request;
+    return true;
+}
+
+static void refuse(void *ctx, const struct kms_error *err, struct http_answer *ret)
+{
+    AUTO(buf) text = { 0 };
+
+    (void)ctx;
+    buf_printf(&text, "%s\n", kms_err_name(err->code));
+    answer_text(kms_err_status(err->code), not_found.content_type, &text, ret);
+}
+
+static void claim(const struct http_request *request, char ret[64])
+{
+    (void)request;
+    ret[0] = '\0';
+}
+
+const struct door door_health = {
+    .name = "health",
+    .recognise = recognise,
+    .serve = serve,
+    .refuse = refuse,
+    .claim = claim,
+};

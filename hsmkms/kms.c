@@ -1,0 +1,449 @@
+#include "hsmkms/kms.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hsmkms/base/json_memory.h"
+
+/* Labels of the service's own token objects. */
+#define LABEL_META_MAC   "hsmkms:meta-mac"
+#define LABEL_CREDENTIAL "hsmkms:cred-wrap:1"
+#define LABEL_VERSIONS   "hsmkms:kv:"
+
+enum kms_exit kms_exit_code(const struct kms_error *err)
+{
+    static const struct {
+        enum kms_err code;
+        enum kms_exit exit;
+    } rows[] = {
+        { KMS_ERR_CONFIG, EXIT_CONFIG },
+        { KMS_ERR_PIN_LATCHED, EXIT_PIN_LATCHED },
+        { KMS_ERR_INTEGRITY, EXIT_INTEGRITY },
+        { KMS_ERR_ROLLBACK, EXIT_ROLLBACK },
+        { KMS_ERR_TOKEN_MISSING, EXIT_TOKEN_MISSING },
+        { KMS_ERR_TOKEN_UNSUITABLE, EXIT_TOKEN_UNSUITABLE },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].code == err->code)
+            return rows[i].exit;
+    return EXIT_FAILED;
+}
+
+/* --- settings --------------------------------------------------------------------------------- */
+
+static struct kms_path under_state_dir(const struct kms *kms, const char *set, const char *name)
+{
+    struct kms_path path;
+
+    if (set[0])
+        (void)snprintf(path.text, sizeof(path.text), "%s", set);
+    else
+        (void)snprintf(path.text, sizeof(path.text), "%s/%s", kms->settings.service_state_dir,
+                       name);
+    return path;
+}
+
+struct kms_path kms_admin_socket(const struct kms *kms)
+{
+    return under_state_dir(kms, kms->settings.admin_socket, "admin.sock");
+}
+
+static bool is_account(const char *text)
+{
+    for (size_t i = 0; i < 12; i++)
+        if (!isdigit((unsigned char)text[i]))
+            return false;
+    return text[12] == '\0';
+}
+
+/* The first region name: what ARNs carry. */
+static struct arn_text first_region(const struct settings *settings)
+{
+    struct arn_text region;
+    const char *const names = settings->service_regions;
+
+    (void)snprintf(region.text, sizeof(region.text), "%.*s", (int)strcspn(names, " "), names);
+    return region;
+}
+
+static int set_log_level(const char *name, struct log *ret, struct kms_error *err)
+{
+    static const char *const names[] = { "error", "warn", "info", "debug" };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(names[i], name) == 0) {
+            ret->level = (enum log_level)i;
+            return 0;
+        }
+    }
+    return kms_fail(err, KMS_ERR_CONFIG, "log.level must be error, warn, info or debug");
+}
+
+/* What one row of the settings table cannot say. */
+static int check_settings(const struct settings *settings, struct kms_error *err)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } required[] = {
+        { "service.state_dir", OFFSET_OF_TYPE(struct settings, service_state_dir, char *) },
+        { "token.module", OFFSET_OF_TYPE(struct settings, token_module, char *) },
+        { "token.uri", OFFSET_OF_TYPE(struct settings, token_uri, char *) },
+        { "token.pin_file", OFFSET_OF_TYPE(struct settings, token_pin_file, char *) },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(required); i++) {
+        const char *const *const value =
+            (const void *)((const char *)settings + required[i].offset);
+        if ((*value)[0] == '\0')
+            return kms_fail(err, KMS_ERR_CONFIG, "%s must be set", required[i].name);
+    }
+    if (!is_account(settings->service_account))
+        return kms_fail(err, KMS_ERR_CONFIG, "service.account must be 12 digits");
+    if (first_region(settings).text[0] == '\0' || strlen(first_region(settings).text) > 63)
+        return kms_fail(err, KMS_ERR_CONFIG, "service.regions must begin with a region name");
+    if ((settings->service_secure_memory & (settings->service_secure_memory - 1)) != 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "service.secure_memory must be a power of two");
+    if (settings->keys_gcm_rotate > settings->keys_gcm_refuse)
+        return kms_fail(err, KMS_ERR_CONFIG, "keys.gcm_rotate must not be above keys.gcm_refuse");
+    if (settings->https_port && (!settings->https_certificate[0] || !settings->https_key[0]))
+        return kms_fail(err, KMS_ERR_CONFIG, "https.port needs https.certificate and https.key");
+    return 0;
+}
+
+int kms_configure(const char *config_path, struct kms *ret, struct kms_error *err)
+{
+    ret->lock_fd = -1;
+    ret->log.level = LOG_LEVEL_INFO;
+    if (settings_load(config_path, &ret->settings, err) < 0 ||
+        check_settings(&ret->settings, err) < 0)
+        return -1;
+    return set_log_level(ret->settings.log_level, &ret->log, err);
+}
+
+/* --- the process ------------------------------------------------------------------------------ */
+
+int kms_harden(struct kms *kms, struct kms_error *err)
+{
+    const struct rlimit no_core = { 0, 0 };
+
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return kms_fail_detail(err, KMS_ERR_CONFIG, "cannot refuse core dumps: %s",
+                               strerrordesc_np(errno));
+#ifndef HSMKMS_SANITIZED /* a sanitizer's shadow memory cannot be locked */
+    /* the secure heap below is locked for certain; this is for copies that libraries make */
+    if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+        log_event(&kms->log, LOG_LEVEL_WARN, "memory-not-locked",
+                  "errno=%d advice=\"raise RLIMIT_MEMLOCK\"", errno);
+#endif
+    json_set_alloc_funcs(wiping_malloc, wiping_free); /* plaintext passes through JSON texts */
+    return secret_heap_open((size_t)kms->settings.service_secure_memory, err);
+}
+
+/* One process at a time works in a state directory. */
+static int lock_state_dir(struct kms *kms, struct kms_error *err)
+{
+    const struct kms_path path = under_state_dir(kms, "", "lock");
+    const char *const dir = kms->settings.service_state_dir;
+    struct stat info;
+
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return kms_fail(err, KMS_ERR_CONFIG, "cannot make %s: %s", dir, strerrordesc_np(errno));
+    if (stat(dir, &info) < 0 || !S_ISDIR(info.st_mode) || (info.st_mode & 0077) != 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "%s must be a directory with mode 0700", dir);
+    kms->lock_fd = open(path.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (kms->lock_fd < 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "cannot open %s: %s", path.text,
+                        strerrordesc_np(errno));
+    if (flock(kms->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "another process works in %s", dir);
+    return 0;
+}
+
+/* --- token and database ----------------------------------------------------------------------- */
+
+static int open_token(struct kms *kms, struct kms_error *err)
+{
+    const struct settings *const settings = &kms->settings;
+    const struct token_config config = {
+        .module = settings->token_module,
+        .uri = settings->token_uri,
+        .init_args = settings->token_init_args,
+        .pin_file = settings->token_pin_file,
+        .state_dir = settings->service_state_dir,
+        .sessions = (unsigned)settings->service_workers,
+        .copies = (unsigned)settings->token_copies,
+        .call_time_ms = (unsigned)settings->token_call_time,
+        .accept_extractable = settings->token_accept_extractable,
+    };
+
+    return token_open(&config, &kms->token, err);
+}
+
+/* The service's own objects, as the token's inventory shows them. */
+struct own_objects {
+    struct uuid meta_mac, credential;
+    unsigned meta_macs, credentials, versions;
+};
+
+static int take_own_object(void *arg, const struct uuid *id, const char *label,
+                           struct kms_error *err)
+{
+    struct own_objects *const own = arg;
+
+    (void)err;
+    if (strcmp(label, LABEL_META_MAC) == 0) {
+        own->meta_mac = *id;
+        own->meta_macs++;
+    } else if (strcmp(label, LABEL_CREDENTIAL) == 0) {
+        own->credential = *id;
+        own->credentials++;
+    } else if (strncmp(label, LABEL_VERSIONS, sizeof(LABEL_VERSIONS) - 1) == 0) {
+        own->versions++;
+    }
+    return 0;
+}
+
+static int find_own_objects(struct kms *kms, struct own_objects *ret, struct kms_error *err)
+{
+    if (token_inventory(kms->token, take_own_object, ret, err) < 0)
+        return -1;
+    if (ret->meta_macs > 1 || ret->credentials > 1)
+        return kms_fail(err, KMS_ERR_INTEGRITY,
+                        "the token holds service keys of more than one installation");
+    return 0;
+}
+
+static int sign_row(void *ctx, struct span data, uint8_t ret[STORE_MAC_LEN], struct kms_error *err)
+{
+    const struct kms *const kms = ctx;
+
+    return token_hmac(kms->token, &kms->installation.meta_mac_key, data, ret, err);
+}
+
+static int open_store(struct kms *kms, struct kms_error *err)
+{
+    const struct kms_path path = under_state_dir(kms, "", "hsmkms.db");
+
+    return store_open(path.text, schema_tables, (struct store_mac){ sign_row, kms }, &kms->store,
+                      err);
+}
+
+static int take_installation(void *arg, const void *record, struct kms_error *err)
+{
+    struct kms *const kms = arg;
+
+    record_done(&installation_table, &kms->installation);
+    return record_copy(&installation_table, record, &kms->installation, err);
+}
+
+static int load_installation(struct kms *kms, const struct own_objects *own, struct kms_error *err)
+{
+    if (store_each(kms->store, &installation_table, take_installation, kms, err) < 0)
+        return -1;
+    if (uuid_is_nil(&kms->installation.id) ||
+        !uuid_equal(&kms->installation.meta_mac_key, &own->meta_mac))
+        return kms_fail(err, KMS_ERR_INTEGRITY,
+                        "the database and the token do not belong together");
+    if (strcmp(kms->installation.account, kms->settings.service_account) != 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "the database belongs to account %s, not to %s",
+                        kms->installation.account, kms->settings.service_account);
+    return 0;
+}
+
+static bool has_database(const struct kms *kms)
+{
+    return access(under_state_dir(kms, "", "hsmkms.db").text, F_OK) == 0;
+}
+
+static int open_database(struct kms *kms, struct kms_error *err)
+{
+    struct own_objects own = { 0 };
+
+    if (find_own_objects(kms, &own, err) < 0)
+        return -1;
+    if (!has_database(kms) && own.meta_macs == 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "not initialised: run hsmkms-admin init");
+    if (!has_database(kms) || own.meta_macs == 0)
+        return kms_fail(err, KMS_ERR_INTEGRITY, "%s is missing: restore it from its backup",
+                        own.meta_macs ? "the database of this token"
+                                      : "the token of this database");
+    kms->installation.meta_mac_key = own.meta_mac;
+    if (open_store(kms, err) < 0)
+        return -1;
+    return load_installation(kms, &own, err);
+}
+
+/* --- the floors above ------------------------------------------------------------------------- */
+
+static int open_audit(struct kms *kms, struct kms_error *err)
+{
+    const struct settings *const settings = &kms->settings;
+    const struct kms_path dir = under_state_dir(kms, settings->audit_dir, "audit");
+    const struct audit_config config = { .dir = dir.text,
+                                         .segment_bytes = settings->audit_segment,
+                                         .segment_seconds = settings->audit_segment_time,
+                                         .queue = (size_t)settings->audit_queue };
+    struct audit_tail tail = { 0 };
+
+    if (audit_open(&config, &kms->audit, &tail, err) < 0)
+        return -1;
+    if (store_sequence(kms->store) < tail.state_sequence)
+        return kms_fail(err, KMS_ERR_ROLLBACK,
+                        "the database is at change %llu, the audit trail has seen change %llu: "
+                        "restore the newest database",
+                        (unsigned long long)store_sequence(kms->store),
+                        (unsigned long long)tail.state_sequence);
+    return 0;
+}
+
+static int open_keyring(struct kms *kms, struct kms_error *err)
+{
+    const struct settings *const settings = &kms->settings;
+    const struct keyring_limits limits = {
+        .keys_most = settings->keys_most,
+        .gcm_block = settings->keys_gcm_block,
+        .gcm_rotate = settings->keys_gcm_rotate,
+        .gcm_refuse = settings->keys_gcm_refuse,
+        .on_demand_rotations = settings->keys_on_demand_rotations,
+    };
+
+    if (keyring_open(&kms->keyring, kms->token, kms->store, &kms->clock, limits, &kms->installation,
+                     first_region(settings).text, &kms->strangers, err) < 0)
+        return -1;
+    if (kms->strangers)
+        log_event(&kms->log, LOG_LEVEL_WARN, "unknown-token-objects",
+                  "count=%u advice=\"left alone; a restored database may miss them\"",
+                  kms->strangers);
+    return 0;
+}
+
+static int open_iam(struct kms *kms, struct kms_error *err)
+{
+    const struct iam_config config = {
+        .token = kms->token,
+        .store = kms->store,
+        .clock = &kms->clock,
+        .installation = kms->installation.id,
+        .credential_key = kms->installation.credential_key,
+        .credential_canary = buf_span(&kms->installation.credential_canary),
+        .account = kms->installation.account,
+        .signing_keys = (size_t)kms->settings.sigv4_signing_keys,
+    };
+
+    return iam_open(&config, &kms->iam, err);
+}
+
+static int open_api(struct kms *kms, struct kms_error *err)
+{
+    const struct api_config config = {
+        .keyring = &kms->keyring,
+        .iam = kms->iam,
+        .audit = kms->audit,
+        .clock = &kms->clock,
+        .log = &kms->log,
+        .due_check_s = kms->settings.keys_due_check,
+    };
+
+    return api_new(&config, &kms->api, err);
+}
+
+int kms_open(struct kms *kms, struct kms_error *err)
+{
+    static int (*const floors[])(struct kms *, struct kms_error *) = {
+        lock_state_dir, open_token, open_database, open_audit, open_keyring, open_iam, open_api,
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(floors); i++)
+        if (floors[i](kms, err) < 0)
+            return -1;
+    return 0;
+}
+
+void kms_done(struct kms *kms)
+{
+    api_free(kms->api);
+    iam_close(kms->iam);
+    keyring_close(&kms->keyring);
+    audit_close(kms->audit);
+    store_close(kms->store);
+    token_close(kms->token);
+    record_done(&installation_table, &kms->installation);
+    settings_done(&kms->settings);
+    if (kms->lock_fd >= 0)
+        (void)close(kms->lock_fd); /* gives the lock back */
+    *kms = (struct kms){ .lock_fd = -1 };
+}
+
+/* --- a new installation ----------------------------------------------------------------------- */
+
+/* The service's own token keys; those of an interrupted init are taken up again. */
+static int make_own_objects(struct kms *kms, const struct own_objects *found, struct kms_error *err)
+{
+    struct installation_record *const installation = &kms->installation;
+    uint8_t canary[TOKEN_CANARY_LEN] = { 0 };
+
+    installation->meta_mac_key = found->meta_macs ? found->meta_mac : uuid_random();
+    installation->credential_key = found->credentials ? found->credential : uuid_random();
+    if (!found->meta_macs && token_key_generate(kms->token, TOKEN_HMAC, &installation->meta_mac_key,
+                                                LABEL_META_MAC, canary, err) < 0)
+        return -1;
+    if ((found->credentials
+             ? token_key_canary(kms->token, &installation->credential_key, canary, err)
+             : token_key_generate(kms->token, TOKEN_AES_GCM, &installation->credential_key,
+                                  LABEL_CREDENTIAL, canary, err)) < 0)
+        return -1;
+    buf_append(&installation->credential_canary, SPAN_ARRAY(canary));
+    return buf_check(&installation->credential_canary, err);
+}
+
+static int save_installation(struct kms *kms, struct kms_error *err)
+{
+    struct installation_record *const installation = &kms->installation;
+    struct store_tx *tx = NULL;
+
+    installation->id = uuid_random();
+    installation->created_ms = clock_wall_ms(&kms->clock);
+    installation->account = strdup(kms->settings.service_account);
+    if (installation->account == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory");
+    if (open_store(kms, err) < 0 || store_begin(kms->store, &tx, err) < 0)
+        return -1;
+    if (store_put(tx, &installation_table, installation, err) < 0) {
+        store_rollback(tx);
+        return -1;
+    }
+    return store_commit(tx, err);
+}
+
+int kms_init(struct kms *kms, char ret_id[21], struct secret *ret_secret, struct kms_error *err)
+{
+    struct own_objects found = { 0 };
+
+    if (lock_state_dir(kms, err) < 0)
+        return -1;
+    if (has_database(kms))
+        return kms_fail(err, KMS_ERR_CONFIG, "there is an installation in %s already",
+                        kms->settings.service_state_dir);
+    if (open_token(kms, err) < 0 || find_own_objects(kms, &found, err) < 0)
+        return -1;
+    if (found.versions)
+        return kms_fail(err, KMS_ERR_INTEGRITY,
+                        "the token holds %u key versions, but their database is not here: restore "
+                        "it, or use another token",
+                        found.versions);
+    if (make_own_objects(kms, &found, err) < 0 || save_installation(kms, err) < 0 ||
+        open_iam(kms, err) < 0)
+        return -1;
+    return access_key_create(kms->iam, "", ret_id, ret_secret, err);
+}

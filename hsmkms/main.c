@@ -1,0 +1,260 @@
+/*
+ * hsmkmsd: reads the settings, builds the floors upwards, serves until a signal, takes them down in
+ * reverse. Runs in the foreground; tells systemd when it is ready.
+ *
+ *   SIGTERM, SIGINT  stop: no new requests, running ones end, everything is recorded; again: at
+ * once SIGHUP           reads the TLS certificate again and verifies the whole database
+ */
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "hsmkms/doors/admin_socket.h"
+#include "hsmkms/doors/door_aws_json.h"
+#include "hsmkms/doors/door_health.h"
+#include "hsmkms/kms.h"
+
+#define DRAIN_MS INT64_C(10000)
+
+const char *argp_program_version = "hsmkmsd " HSMKMS_VERSION;
+
+/* What the listeners add to the service. */
+struct front {
+    struct door_aws aws;
+    struct door_health *health;
+    struct http_door service_doors[3], ops_doors[2]; /* each ended by a NULL door */
+    struct http_server *http;
+    struct admin *admin;
+};
+
+/* --- command line ----------------------------------------------------------------------------- */
+
+enum mode { MODE_SERVE, MODE_CHECK, MODE_PRINT, MODE_REFERENCE };
+
+struct arguments {
+    const char *config;
+    enum mode mode;
+};
+
+static const struct argp_option options[] = {
+    { "config", 'c', "FILE", 0, "the configuration", 0 },
+    { "check-config", 'C', NULL, 0, "read the configuration, say whether it is good, end", 0 },
+    { "print-config", 'p', NULL, 0, "show every setting with its value, end", 0 },
+    { "settings-reference", 'r', NULL, 0, "show the table of all settings as Markdown, end", 0 },
+    { 0 },
+};
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+    struct arguments *const arguments = state->input;
+
+    switch (key) {
+    case 'c':
+        arguments->config = value;
+        return 0;
+    case 'C':
+        arguments->mode = MODE_CHECK;
+        return 0;
+    case 'p':
+        arguments->mode = MODE_PRINT;
+        return 0;
+    case 'r':
+        arguments->mode = MODE_REFERENCE;
+        return 0;
+    case ARGP_KEY_END:
+        if (arguments->config == NULL && arguments->mode != MODE_REFERENCE)
+            argp_error(state, "--config FILE is needed");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* --- serving ---------------------------------------------------------------------------------- */
+
+/* Signals are taken by sigwait() in the main thread alone; all threads inherit this mask. */
+static sigset_t block_signals(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* a client that went away is an error of its own write */
+    return set;
+}
+
+/* The door's question to iam/, in the door's words. */
+static int find_signing_key(void *ctx, const struct signing_scope *scope, struct secret *ret_key,
+                            struct principal *ret_principal, struct kms_error *err)
+{
+    return access_key_signing_key(ctx, scope, ret_key, ret_principal, err);
+}
+
+static int open_doors(struct kms *kms, struct front *front, struct kms_error *err)
+{
+    const struct door_health_config health = {
+        .token = kms->token,
+        .audit = kms->audit,
+        .api = kms->api,
+        .keyring = &kms->keyring,
+        .cache_ms = kms->settings.ops_health_cache,
+    };
+
+    front->aws = (struct door_aws){
+        .api = kms->api,
+        .log = &kms->log,
+        .sigv4 = { .service = "kms",
+                   .regions = kms->settings.service_regions,
+                   .skew_s = kms->settings.sigv4_skew,
+                   .target_must_be_signed = true,
+                   .token_must_be_signed = true,
+                   .normalize_path = true,
+                   .signing_key = find_signing_key,
+                   .ctx = kms->iam },
+    };
+    if (door_health_new(&health, &front->health, err) < 0)
+        return -1;
+    front->service_doors[0] = (struct http_door){ &door_aws_json, &front->aws };
+    front->service_doors[1] = (struct http_door){ &door_aws_rest, &front->aws };
+    front->ops_doors[0] = (struct http_door){ &door_health, front->health };
+    return 0;
+}
+
+static int start_http(struct kms *kms, struct front *front, struct kms_error *err)
+{
+    const struct http_config config = { .settings = &kms->settings,
+                                        .clock = &kms->clock,
+                                        .log = &kms->log,
+                                        .service_doors = front->service_doors,
+                                        .ops_doors = front->ops_doors };
+
+    if (http_server_start(&config, &front->http, err) < 0)
+        return -1;
+    door_health_set_server(front->health, front->http);
+    return 0;
+}
+
+static int start_admin(struct kms *kms, struct front *front, struct kms_error *err)
+{
+    const struct kms_path path = kms_admin_socket(kms);
+    const struct admin_config config = {
+        .path = path.text,
+        .services = { .iam = kms->iam,
+                      .audit = kms->audit,
+                      .token = kms->token,
+                      .store = kms->store,
+                      .catalog = kms->keyring.catalog,
+                      .http = front->http,
+                      .clock = &kms->clock,
+                      .account = kms->keyring.account,
+                      .region = kms->keyring.region,
+                      .started_us = clock_mono_us() },
+        .log = &kms->log,
+    };
+
+    return admin_start(&config, &front->admin, err);
+}
+
+static int start(struct kms *kms, struct front *front, struct kms_error *err)
+{
+    if (kms_open(kms, err) < 0 || open_doors(kms, front, err) < 0 ||
+        api_worker_start(kms->api, err) < 0 || start_http(kms, front, err) < 0 ||
+        start_admin(kms, front, err) < 0)
+        return -1;
+    return 0;
+}
+
+static void stop(struct kms *kms, struct front *front)
+{
+    admin_stop(front->admin);
+    if (front->health)
+        door_health_set_server(front->health, NULL);
+    if (front->http)
+        http_server_stop(front->http, DRAIN_MS);
+    door_health_free(front->health);
+    if (kms->api)
+        api_worker_stop(kms->api);
+    kms_done(kms);
+}
+
+/* Errors: INTEGRITY, after which nothing may be served. */
+static int reload(struct kms *kms, struct front *front, struct kms_error *err)
+{
+    struct kms_error tls = { 0 };
+
+    if (store_verify(kms->store, err) < 0)
+        return -1;
+    if (http_server_reload_tls(front->http, &tls) < 0)
+        log_error(&kms->log, LOG_LEVEL_ERROR, "tls-not-reloaded", &tls);
+    log_event(&kms->log, LOG_LEVEL_INFO, "reloaded", "sequence=%llu",
+              (unsigned long long)store_sequence(kms->store));
+    return 0;
+}
+
+static int wait_for_the_end(struct kms *kms, struct front *front, const sigset_t *signals,
+                            struct kms_error *err)
+{
+    int caught = 0;
+
+    while (sigwait(signals, &caught) == 0 && caught == SIGHUP)
+        if (reload(kms, front, err) < 0)
+            return -1;
+    log_event(&kms->log, LOG_LEVEL_INFO, "stopping", "signal=%d", caught);
+    return 0;
+}
+
+static int serve(struct kms *kms, struct kms_error *err)
+{
+    const sigset_t signals = block_signals();
+    struct front front = { 0 };
+    const struct log log = kms->log;
+
+    int served = kms_harden(kms, err);
+    if (served == 0)
+        served = start(kms, &front, err);
+    if (served == 0) {
+        log_event(
+            &log, LOG_LEVEL_INFO, "ready", "version=" HSMKMS_VERSION " keys=%zu sequence=%llu",
+            catalog_count(kms->keyring.catalog), (unsigned long long)store_sequence(kms->store));
+        (void)sd_notify(0, "READY=1"); /* without systemd there is nobody to tell */
+        served = wait_for_the_end(kms, &front, &signals, err);
+    }
+    (void)sd_notify(0, "STOPPING=1");
+    (void)pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second signal ends at once */
+    stop(kms, &front);
+    log_event(&log, LOG_LEVEL_INFO, "stopped", "clean=%s", served == 0 ? "yes" : "no");
+    return served;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {
+        options, parse_option, NULL, "An AWS KMS endpoint over a PKCS#11 token.", NULL, NULL, NULL
+    };
+    struct arguments arguments = { 0 };
+    struct kms kms = { .lock_fd = -1 };
+    struct kms_error err = { 0 };
+
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &arguments); /* ends the process when it fails */
+    if (arguments.mode == MODE_REFERENCE) {
+        settings_print_reference(STDOUT_FILENO);
+        return EXIT_OK;
+    }
+    int done = kms_configure(arguments.config, &kms, &err);
+    if (done == 0 && arguments.mode == MODE_PRINT)
+        settings_print(&kms.settings, STDOUT_FILENO);
+    if (done == 0 && arguments.mode == MODE_SERVE)
+        done = serve(&kms, &err);
+    if (done < 0)
+        log_error(&(struct log){ LOG_LEVEL_ERROR }, LOG_LEVEL_ERROR, "cannot-serve", &err);
+    kms_done(&kms);
+    return done < 0 ? (int)kms_exit_code(&err) : EXIT_OK;
+}

@@ -1,0 +1,197 @@
+# shellcheck shell=bash
+# What quickstart.sh and rig.sh share: a SoftHSM2 token, a certificate, a configuration, a daemon
+# started and stopped by its own process id. Sourced, not run. Every function takes the folder of
+# one installation first:
+#
+#   DIR/token/            the SoftHSM2 token          DIR/pin DIR/so-pin     its PINs
+#   DIR/state/            database, admin socket      DIR/audit/             audit segments
+#   DIR/tls/              certificate and key         DIR/hsmkms.conf        the configuration
+#   DIR/credential.json   first access key            DIR/daemon.{pid,log}   the running daemon
+#
+# Environment: HSMKMS_BUILD  folder of the programs, default the release build
+#              HSMKMS_MODULE PKCS#11 module, default Debian's SoftHSM2
+#              HSMKMS_RUN    words put before the daemon's command line (a debugger, faketime)
+
+HSMKMS_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+: "${HSMKMS_BUILD:=$HSMKMS_ROOT/build/release}"
+: "${HSMKMS_MODULE:=/usr/lib/softhsm/libsofthsm2.so}"
+readonly HSMKMS_ROOT HSMKMS_BUILD HSMKMS_MODULE
+readonly TOKEN_LABEL=hsmkms
+readonly REGION=us-east-1
+
+die()
+{
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+# 128 random bits as text.
+random_pin()
+{
+  od -An -N16 -v -tx1 /dev/urandom | tr -d ' \n'
+}
+
+# A free port of the loopback address, chosen by the kernel; as many as asked for.
+free_ports() # COUNT
+{
+  /usr/bin/python3 -c '
+import socket, sys
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+print(*(s.getsockname()[1] for s in held))' "$1"
+}
+
+make_token() # DIR
+{
+  local dir=$1
+  mkdir -p "$dir/token"
+  cat >"$dir/softhsm2.conf" <<CONF
+directories.tokendir = $dir/token
+objectstore.backend = file
+log.level = ERROR
+slots.removable = false
+CONF
+  random_pin >"$dir/so-pin"
+  random_pin >"$dir/pin"
+  SOFTHSM2_CONF=$dir/softhsm2.conf /usr/bin/python3 "$HSMKMS_ROOT/provisioning/init_softhsm.py" \
+    /usr/lib/softhsm/libsofthsm2.so "$TOKEN_LABEL" "$dir/so-pin" "$dir/pin"
+}
+
+make_certificate() # DIR
+{
+  mkdir -p "$1/tls"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 825 -subj /CN=localhost \
+    -addext "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1" -addext extendedKeyUsage=serverAuth \
+    -keyout "$1/tls/key.pem" -out "$1/tls/certificate.pem" 2>"$1/tls/openssl.log" ||
+    die "no certificate, see $1/tls/openssl.log"
+}
+
+# Writes DIR/hsmkms.conf. PLAIN and TLS are ports, 0 for none; EXTRA is more text for the end.
+make_configuration() # DIR PLAIN TLS OPS EXTRA
+{
+  local dir=$1 plain=$2 tls=$3 ops=$4 extra=$5
+  mkdir -p "$dir/state" "$dir/audit"
+  {
+    printf '[service]\nstate_dir = %s\nregions = %s\n' "$dir/state" "$REGION"
+    ((plain == 0)) || printf '[http]\nport = %s\n' "$plain"
+    ((tls == 0)) || printf '[https]\nport = %s\ncertificate = %s\nkey = %s\n' \
+      "$tls" "$dir/tls/certificate.pem" "$dir/tls/key.pem"
+    printf '[ops]\nport = %s\n' "$ops"
+    printf '[token]\nmodule = %s\nuri = pkcs11:token=%s\npin_file = %s\n' \
+      "$HSMKMS_MODULE" "$TOKEN_LABEL" "$dir/pin"
+    printf '[audit]\ndir = %s\n' "$dir/audit"
+    printf '[admin]\nsocket = %s\n' "$dir/state/admin.sock"
+    [[ -z $extra ]] || printf '%s\n' "$extra"
+  } >"$dir/hsmkms.conf"
+}
+
+# The service's own token keys, the database and the first access key; once per installation.
+make_installation() # DIR
+{
+  [[ ! -s $1/credential.json ]] || return 0
+  SOFTHSM2_CONF=$1/softhsm2.conf "$HSMKMS_BUILD/hsmkms-admin" init --config "$1/hsmkms.conf" \
+    >"$1/credential.json.new" || return
+  mv "$1/credential.json.new" "$1/credential.json"
+}
+
+credential() # DIR MEMBER
+{
+  /usr/bin/python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' \
+    "$1/credential.json" "$2"
+}
+
+# First value of a setting in the configuration, or nothing.
+setting() # DIR SECTION NAME
+{
+  awk -v section="[$2]" -v name="$3" '
+    /^\[/ { current = $0 } current == section && $1 == name && $2 == "=" { print $3; exit }' \
+    "$1/hsmkms.conf"
+}
+
+# The daemon's process id when it runs. A process that only waits to be reaped does not run, and
+# a recycled id whose command line does not name our configuration is not ours.
+daemon_pid() # DIR
+{
+  local pid state
+  [[ -s $1/daemon.pid ]] || return 1
+  pid=$(<"$1/daemon.pid")
+  state=$(sed 's/.*) //; s/ .*//' "/proc/$pid/stat" 2>/dev/null) || return 1
+  [[ $state != [ZX] && -n $state ]] || return 1
+  tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$1/hsmkms.conf" || return 1
+  echo "$pid"
+}
+
+daemon_port() # DIR
+{
+  local port
+  port=$(setting "$1" https port)
+  [[ -n $port ]] || port=$(setting "$1" http port)
+  echo "$port"
+}
+
+# Starts the daemon and waits until it accepts connections; else returns its exit status.
+daemon_start() # DIR
+{
+  local dir=$1 port pid run=()
+  ! daemon_pid "$dir" >/dev/null || return 0
+  read -r -a run <<<"${HSMKMS_RUN-}"
+  SOFTHSM2_CONF=$dir/softhsm2.conf setsid "${run[@]}" \
+    "$HSMKMS_BUILD/hsmkmsd" --config "$dir/hsmkms.conf" </dev/null >>"$dir/daemon.log" 2>&1 &
+  pid=$!
+  echo "$pid" >"$dir/daemon.pid"
+  port=$(daemon_port "$dir")
+  for ((i = 0; i < 1500; i++)); do # 60 s: sanitizer builds on a busy machine
+    if ! kill -0 "$pid" 2>/dev/null; then
+      wait "$pid"
+      return
+    fi
+    if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      disown "$pid"
+      return 0
+    fi
+    sleep 0.04
+  done
+  echo "${0##*/}: the daemon does not listen on port $port, see $dir/daemon.log" >&2
+  kill -KILL "$pid"
+  return 1
+}
+
+# Sends a signal and waits until the process is gone.
+daemon_end() # DIR SIGNAL
+{
+  local pid
+  pid=$(daemon_pid "$1") || return 0
+  kill "-$2" "$pid"
+  for ((i = 0; i < 1500; i++)); do
+    daemon_pid "$1" >/dev/null || return 0
+    sleep 0.02
+  done
+  echo "${0##*/}: process $pid does not end" >&2
+  return 1
+}
+
+# Shell lines that point an AWS client at this installation.
+print_environment() # DIR
+{
+  local dir=$1 port url
+  port=$(setting "$dir" https port)
+  if [[ -n $port ]]; then
+    url=https://localhost:$port
+    printf 'export AWS_CA_BUNDLE=%q\n' "$dir/tls/certificate.pem"
+  else
+    url=http://127.0.0.1:$(setting "$dir" http port)
+  fi
+  printf 'export %s=%q\n' \
+    AWS_ENDPOINT_URL_KMS "$url" \
+    AWS_ENDPOINT_URL_STS "$url" \
+    AWS_ACCESS_KEY_ID "$(credential "$dir" AccessKeyId)" \
+    AWS_SECRET_ACCESS_KEY "$(credential "$dir" SecretAccessKey)" \
+    AWS_DEFAULT_REGION "$REGION" \
+    HSMKMS_DIR "$dir" \
+    HSMKMS_PID "$(daemon_pid "$dir" || true)" \
+    HSMKMS_CONFIG "$dir/hsmkms.conf" \
+    HSMKMS_OPS_URL "http://127.0.0.1:$(setting "$dir" ops port)" \
+    HSMKMS_AUDIT_DIR "$dir/audit" \
+    HSMKMS_ADMIN "$HSMKMS_BUILD/hsmkms-admin --socket $dir/state/admin.sock" \
+    SOFTHSM2_CONF "$dir/softhsm2.conf" \
+    HSMKMS_PIN_FILE "$dir/pin"
+}
