@@ -75,7 +75,7 @@ CK_RV canary_open(struct session *session, CK_OBJECT_HANDLE key, const struct uu
     const CK_RV rv = gcm_open(session, key, canary, SPAN_ARRAY(aad.bytes),
                               span_of(canary + TOKEN_IV_LEN, CANARY_PLAIN + TOKEN_TAG_LEN), plain);
 
-    if (rv == CKR_OK && memcmp(plain, zeros, CANARY_PLAIN) != 0)
+    if (rv == CKR_OK && memcmp(plain, zeros, CANARY_PLAIN) != 0) /* public: always zeros */
         return CKR_ENCRYPTED_DATA_INVALID;
     return rv;
 }

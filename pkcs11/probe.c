@@ -102,7 +102,9 @@ static int probe_gcm(const struct probe *probe, struct session *session, struct 
             CKR_OK ||
         gcm_open(session, probe->health, iv, SPAN_ARRAY(aad), SPAN_ARRAY(sealed), opened) != CKR_OK)
         return session_fail(session, err);
-    if (memcmp(plain, opened, sizeof(plain)) != 0 || memcmp(plain, sealed, sizeof(plain)) == 0)
+    const bool same = memcmp(plain, opened, sizeof(plain)) == 0;      /* public: a fixed text */
+    const bool sealed_it = memcmp(plain, sealed, sizeof(plain)) != 0; /* public, likewise */
+    if (!same || !sealed_it)
         return unsuitable(err, "the token's AES-GCM does not give back what went in");
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         if (tamper(probe, session, places[i], iv, SPAN_ARRAY(aad), SPAN_ARRAY(sealed), err) < 0)

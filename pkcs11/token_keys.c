@@ -117,35 +117,6 @@ int token_key_canary(struct token *token, const struct uuid *id,
     return 0;
 }
 
-/* Exclusive lock held. */
-static int new_canary(struct token *token, const struct uuid *id, uint8_t ret[TOKEN_CANARY_LEN],
-                      struct kms_error *err)
-{
-    struct object *object = object_lookup(&token->cache, id);
-
-    if ((object == NULL || object->handle == CK_INVALID_HANDLE) &&
-        token_rebind(token, id, &object, err) < 0)
-        return -1;
-    if (object->fault != OBJECT_GOOD)
-        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
-                               "no sound key with this id, or several of them");
-    return make_canary(token, object, ret, err);
-}
-
-int token_key_canary(struct token *token, const struct uuid *id,
-                     uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
-{
-    uint8_t canary[TOKEN_CANARY_LEN];
-
-    if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
-        return -1;
-    const int made = new_canary(token, id, canary, err);
-    token_alone_done(token, made < 0);
-    if (made == 0)
-        memcpy(ret_canary, canary, sizeof(canary));
-    return made;
-}
-
 /* Destroying and forgetting */
 
 /* Exclusive lock held. */

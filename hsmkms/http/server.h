@@ -99,7 +99,8 @@ CHECKED int http_server_start(const struct http_config *config, struct http_serv
 
 /*
  * Stops accepting, lets running requests end for at most drain_ms, answers the rest, stops.
- * Every suspended connection is resumed before its daemon is stopped.
+ * Every suspended connection is resumed before its daemon is stopped. Returns when the last serve()
+ * has returned and every door has answered; answers after drain_ms are dropped.
  */
 void http_server_stop(struct http_server *server, int64_t drain_ms);
 

@@ -93,7 +93,6 @@ static void serve(void *ctx, struct http_exchange *exchange)
 
     assert_int_equal(state->mark, 0);
     state->mark = UINT64_MAX;
-    (void)atomic_fetch_add(&rig->served, 1);
     if (path_is(request, "/slow")) {
         park(rig, exchange, rig->slow, &rig->slow_count);
     } else if (path_is(request, "/hold")) {

@@ -9,7 +9,6 @@
  */
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 #include <gnutls/gnutls.h>
@@ -36,7 +35,6 @@ struct rig {
     size_t blocked; /* workers in /block */
     bool gate_open, ending;
 
-    atomic_size_t served; /* calls of serve() */
 };
 
 /* Starts it with these lines after the defaults; rig in its zero state. */

@@ -4,6 +4,7 @@
  * another one is being suspended), fixed upstream after the packaged version.
  */
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "hsmkms/base/clock.h"
