@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hsmkms/audit/record.h"
 #include "hsmkms/base/json_memory.h"
 
 /* Labels of the service's own token objects. */
@@ -286,7 +287,7 @@ static int open_database(struct kms *kms, struct kms_error *err)
 
 /* --- the floors above ------------------------------------------------------------------------- */
 
-static int open_audit(struct kms *kms, struct kms_error *err)
+static int open_trail(struct kms *kms, struct audit_tail *ret, struct kms_error *err)
 {
     const struct settings *const settings = &kms->settings;
     const struct kms_path dir = under_state_dir(kms, settings->audit_dir, "audit");
@@ -294,10 +295,23 @@ static int open_audit(struct kms *kms, struct kms_error *err)
                                          .segment_bytes = settings->audit_segment,
                                          .segment_seconds = settings->audit_segment_time,
                                          .queue = (size_t)settings->audit_queue };
+
+    return audit_open(&config, &kms->audit, ret, err);
+}
+
+/* Trail and database tell the same story, as far as each can know. */
+static int open_audit(struct kms *kms, struct kms_error *err)
+{
     struct audit_tail tail = { 0 };
 
-    if (audit_open(&config, &kms->audit, &tail, err) < 0)
+    if (open_trail(kms, &tail, err) < 0)
         return -1;
+    if (tail.cut)
+        log_event(&kms->log, LOG_LEVEL_WARN, "audit-line-cut",
+                  "seq=%llu reason=\"it was not whole, so nothing was answered for it\"",
+                  (unsigned long long)tail.seq);
+    if (tail.seq == 0) /* init writes the first record before it makes the database */
+        return kms_fail(err, KMS_ERR_INTEGRITY, "the audit trail is empty or missing: restore it");
     if (store_sequence(kms->store) < tail.state_sequence)
         return kms_fail(err, KMS_ERR_ROLLBACK,
                         "the database is at change %llu, the audit trail has seen change %llu: "
@@ -387,6 +401,23 @@ void kms_done(struct kms *kms)
 
 /* --- a new installation ----------------------------------------------------------------------- */
 
+/* An init that was interrupted may have left a database, but none with an installation in it. */
+static int check_not_made(struct kms *kms, const struct own_objects *found, struct kms_error *err)
+{
+    if (!has_database(kms))
+        return 0;
+    if (found->meta_macs) {
+        kms->installation.meta_mac_key = found->meta_mac;
+        if (open_store(kms, err) < 0 ||
+            store_each(kms->store, &installation_table, take_installation, kms, err) < 0)
+            return -1;
+        if (uuid_is_nil(&kms->installation.id))
+            return 0;
+    }
+    return kms_fail(err, KMS_ERR_CONFIG, "there is an installation in %s already",
+                    kms->settings.service_state_dir);
+}
+
 /* The service's own token keys; those of an interrupted init are taken up again. */
 static int make_own_objects(struct kms *kms, const struct own_objects *found, struct kms_error *err)
 {
@@ -417,7 +448,7 @@ static int save_installation(struct kms *kms, struct kms_error *err)
     installation->account = strdup(kms->settings.service_account);
     if (installation->account == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory");
-    if (open_store(kms, err) < 0 || store_begin(kms->store, &tx, err) < 0)
+    if ((kms->store == NULL && open_store(kms, err) < 0) || store_begin(kms->store, &tx, err) < 0)
         return -1;
     if (store_put(tx, &installation_table, installation, err) < 0) {
         store_rollback(tx);
@@ -426,24 +457,58 @@ static int save_installation(struct kms *kms, struct kms_error *err)
     return store_commit(tx, err);
 }
 
+/* How the trail begins: an intent before there is anything, and what was made. */
+static int record_init(struct kms *kms, enum audit_phase phase, const char *access_key_id,
+                       struct kms_error *err)
+{
+    AUTO(buf) line = { 0 };
+    json_auto_t *made = access_key_id ? json_pack("{s:s}", "accessKeyId", access_key_id) : NULL;
+
+    const struct audit_record record = {
+        .phase = phase,
+        .time_ms = clock_wall_ms(&kms->clock),
+        .event_name = "InitInstallation",
+        .service_event = true,
+        .account = kms->settings.service_account,
+        .region = first_region(&kms->settings).text,
+        .event_id = uuid_random(),
+        .additional = made,
+        .state_sequence = phase == AUDIT_RESULT ? store_sequence(kms->store) : 0,
+    };
+    if (access_key_id && made == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a record");
+    if (audit_record_format(&record, &line, err) < 0)
+        return -1;
+    return audit_write(kms->audit, buf_take(&line), err);
+}
+
+/* Nothing that an installation could have left, but for what an interrupted init did. */
+static int may_init(struct kms *kms, struct own_objects *ret_found, struct kms_error *err)
+{
+    struct audit_tail tail = { 0 };
+
+    if (find_own_objects(kms, ret_found, err) < 0)
+        return -1;
+    if (ret_found->versions && !has_database(kms))
+        return kms_fail(err, KMS_ERR_INTEGRITY,
+                        "the token holds %u key versions, but their database is not here: restore "
+                        "it, or use another token",
+                        ret_found->versions);
+    if (check_not_made(kms, ret_found, err) < 0 || open_trail(kms, &tail, err) < 0)
+        return -1;
+    if (tail.state_sequence > 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "the audit directory holds another trail already");
+    return 0;
+}
+
 int kms_init(struct kms *kms, char ret_id[21], struct secret *ret_secret, struct kms_error *err)
 {
     struct own_objects found = { 0 };
 
-    if (lock_state_dir(kms, err) < 0)
+    if (lock_state_dir(kms, err) < 0 || open_token(kms, err) < 0 ||
+        may_init(kms, &found, err) < 0 || record_init(kms, AUDIT_INTENT, NULL, err) < 0 ||
+        make_own_objects(kms, &found, err) < 0 || save_installation(kms, err) < 0 ||
+        open_iam(kms, err) < 0 || access_key_create(kms->iam, "", ret_id, ret_secret, err) < 0)
         return -1;
-    if (has_database(kms))
-        return kms_fail(err, KMS_ERR_CONFIG, "there is an installation in %s already",
-                        kms->settings.service_state_dir);
-    if (open_token(kms, err) < 0 || find_own_objects(kms, &found, err) < 0)
-        return -1;
-    if (found.versions)
-        return kms_fail(err, KMS_ERR_INTEGRITY,
-                        "the token holds %u key versions, but their database is not here: restore "
-                        "it, or use another token",
-                        found.versions);
-    if (make_own_objects(kms, &found, err) < 0 || save_installation(kms, err) < 0 ||
-        open_iam(kms, err) < 0)
-        return -1;
-    return access_key_create(kms->iam, "", ret_id, ret_secret, err);
+    return record_init(kms, AUDIT_RESULT, ret_id, err);
 }

@@ -20,6 +20,7 @@
 #include "hsmkms/kms.h"
 
 #define DRAIN_MS INT64_C(10000)
+#define STOP_S   60 /* a token call that never returns does not keep the process for ever */
 
 const char *argp_program_version = "hsmkmsd " HSMKMS_VERSION;
 
@@ -185,15 +186,23 @@ static void stop(struct kms *kms, struct front *front)
     kms_done(kms);
 }
 
-/* Errors: INTEGRITY, after which nothing may be served. */
+/*
+ * Errors: INTEGRITY, after which nothing may be served. A token or disk that does not answer just
+ * now proves nothing: the service goes on.
+ */
 static int reload(struct kms *kms, struct front *front, struct kms_error *err)
 {
     struct kms_error tls = { 0 };
 
-    if (store_verify(kms->store, err) < 0)
-        return -1;
     if (http_server_reload_tls(front->http, &tls) < 0)
         log_error(&kms->log, LOG_LEVEL_ERROR, "tls-not-reloaded", &tls);
+    if (store_verify(kms->store, err) < 0) {
+        if (err->code == KMS_ERR_INTEGRITY)
+            return -1;
+        log_error(&kms->log, LOG_LEVEL_ERROR, "database-not-verified", err);
+        kms_error_clear(err);
+        return 0;
+    }
     log_event(&kms->log, LOG_LEVEL_INFO, "reloaded", "sequence=%llu",
               (unsigned long long)store_sequence(kms->store));
     return 0;
@@ -229,6 +238,7 @@ static int serve(struct kms *kms, struct kms_error *err)
     }
     (void)sd_notify(0, "STOPPING=1");
     (void)pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second signal ends at once */
+    (void)alarm(STOP_S); /* what was acknowledged is durable already */
     stop(kms, &front);
     log_event(&log, LOG_LEVEL_INFO, "stopped", "clean=%s", served == 0 ? "yes" : "no");
     return served;

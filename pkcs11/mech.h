@@ -29,6 +29,7 @@ struct profile {
     bool copies;              /* session copies are faster and stay locked */
     bool local;               /* CKA_LOCAL tells the truth */
     bool guarded;             /* the token is files that need guard.h */
+    bool serial;              /* calls at a time gain nothing: the module locks itself */
 };
 
 const struct profile *profile_for(const CK_INFO *info);

@@ -31,12 +31,18 @@ random_pin()
   od -An -N16 -v -tx1 /dev/urandom | tr -d ' \n'
 }
 
-# A free port of the loopback address, chosen by the kernel; as many as asked for.
+# Free ports of the loopback address, as many as asked for. They lie below the range from which the
+# kernel takes the ports of outgoing connections, so that a stopped daemon finds its own free again.
 free_ports() # COUNT
 {
   /usr/bin/python3 -c '
-import socket, sys
-held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+import random, socket, sys
+held = []
+while len(held) < int(sys.argv[1]):
+    try:
+        held.append(socket.create_server(("127.0.0.1", random.randrange(15000, 32768))))
+    except OSError:
+        pass
 print(*(s.getsockname()[1] for s in held))' "$1"
 }
 
@@ -107,15 +113,21 @@ setting() # DIR SECTION NAME
     "$1/hsmkms.conf"
 }
 
-# The daemon's process id when it runs. A process that only waits to be reaped does not run, and
-# a recycled id whose command line does not name our configuration is not ours.
+# The daemon's process id when it runs. A process that only waits to be reaped does not run, but one
+# whose first thread has ended while others still hold its files does; and a recycled id whose
+# command line does not name our configuration is not ours.
 daemon_pid() # DIR
 {
-  local pid state
+  local pid state threads
   [[ -s $1/daemon.pid ]] || return 1
   pid=$(<"$1/daemon.pid")
   state=$(sed 's/.*) //; s/ .*//' "/proc/$pid/stat" 2>/dev/null) || return 1
-  [[ $state != [ZX] && -n $state ]] || return 1
+  if [[ $state == [ZX] ]]; then
+    threads=("/proc/$pid/task"/*)
+    ((${#threads[@]} > 1)) || return 1
+    echo "$pid"
+    return 0
+  fi
   tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$1/hsmkms.conf" || return 1
   echo "$pid"
 }
@@ -175,7 +187,7 @@ print_environment() # DIR
   local dir=$1 port url
   port=$(setting "$dir" https port)
   if [[ -n $port ]]; then
-    url=https://localhost:$port
+    url=https://127.0.0.1:$port
     printf 'export AWS_CA_BUNDLE=%q\n' "$dir/tls/certificate.pem"
   else
     url=http://127.0.0.1:$(setting "$dir" http port)

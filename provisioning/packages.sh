@@ -7,11 +7,11 @@ readonly PACKAGES_BUILD=(
   libgnutls28-dev libmicrohttpd-dev libsystemd-dev uthash-dev libcmocka-dev
 )
 readonly PACKAGES_RUN=(
-  softhsm2 openssl python3 awscli
+  softhsm2 openssl python3 python3-botocore awscli
 )
 readonly PACKAGES_TEST=(
   clang llvm libclang-rt-14-dev python3-boto3 python3-pytest opensc faketime curl nodejs
-  libmongocrypt-dev shellcheck
+  libmongocrypt0 libnss3 libnss3-tools shellcheck
 )
 
 # Names of the given packages that are not installed, one per line.

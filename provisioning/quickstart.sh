@@ -45,7 +45,7 @@ make_service()
 kms()
 {
   printf '$ aws kms' >&2
-  printf ' %s' "${@/#$DIR\/demo/demo}" >&2
+  printf ' %s' "${@//$DIR\//var/}" >&2
   printf '\n' >&2
   /usr/bin/aws --endpoint-url "$AWS_ENDPOINT_URL_KMS" --output json kms "$@"
 }
@@ -76,7 +76,7 @@ show_main_job()
   kms generate-data-key --key-id "$alias" --key-spec AES_256 --encryption-context purpose=demo \
     >"$DIR/demo/answer"
   member CiphertextBlob <"$DIR/demo/answer" | base64 -d >"$DIR/demo/blob"
-  member Plaintext <"$DIR/demo/answer" >"$DIR/demo/before"
+  member Plaintext <"$DIR/demo/answer" >"$DIR/demo/before" 2>/dev/null
   blob=fileb://$DIR/demo/blob
 
   kms decrypt --ciphertext-blob "$blob" --encryption-context purpose=demo |
@@ -101,6 +101,7 @@ rotate() # KEY
   RIG_KEY=$1 /usr/bin/python3 - <<'PYTHON'
 import json
 import os
+import ssl
 import urllib.request
 
 from botocore.auth import SigV4Auth
@@ -113,9 +114,21 @@ request = AWSRequest("POST", os.environ["AWS_ENDPOINT_URL_KMS"] + "/", data=body
 SigV4Auth(Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]), "kms",
           os.environ["AWS_DEFAULT_REGION"]).add_auth(request)
 answer = urllib.request.urlopen(urllib.request.Request(
-    request.url, body.encode(), dict(request.headers)), timeout=30, cafile=os.environ["AWS_CA_BUNDLE"])
+    request.url, body.encode(), dict(request.headers)), timeout=30,
+    context=ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"]))
 print("   ", answer.status, answer.read().decode())
 PYTHON
+}
+
+# The newest records in short: the files hold much more of each.
+show_audit()
+{
+  "$HSMKMS_BUILD/hsmkms-audit" tail "$HSMKMS_AUDIT_DIR" | tail -n 6 | /usr/bin/python3 -c '
+import json, sys
+for line in sys.stdin:
+    record = json.loads(line)
+    print("   ", record["seq"], record["eventTime"], record["eventName"], record["userIdentity"].get("arn"),
+          record.get("errorCode", "ok"), (record.get("requestParameters") or {}).get("encryptionContext", ""))'
 }
 
 say "packages"
@@ -132,7 +145,7 @@ echo "hsmkmsd runs as process $HSMKMS_PID on $AWS_ENDPOINT_URL_KMS"
 say "the main job"
 show_main_job
 say "what the audit trail says"
-"$HSMKMS_BUILD/hsmkms-audit" tail "$HSMKMS_AUDIT_DIR" | tail -n 5 | cut -c1-240
+show_audit
 "$HSMKMS_BUILD/hsmkms-audit" verify "$HSMKMS_AUDIT_DIR"
 say "it is yours"
 cat <<TEXT

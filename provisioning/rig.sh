@@ -74,7 +74,8 @@ up() # DIR [options]
 
 (($# >= 2)) || usage
 command=$1
-mkdir -p "$2" && dir=$(cd "$2" && pwd) || die "cannot make $2"
+[[ $command != up ]] || mkdir -p "$2" || die "cannot make $2"
+dir=$(cd "$2" 2>/dev/null && pwd) || die "there is no $2"
 [[ $dir != *[[:space:]]* ]] || die "the folder's name must have no blanks"
 shift 2
 [[ $command == up || -e $dir/rig ]] || die "$dir holds no rig"

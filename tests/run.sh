@@ -48,7 +48,7 @@ build() # PRESET [TARGET...]
 {
   local -r preset=$1
   shift
-  cmake --preset "$preset" && cmake --build --preset "$preset" -j "$JOBS" ${1+--target "$@"}
+  cmake --preset "$preset" && cmake --build --preset "$preset" -j "$JOBS" ${1+--target "$@"} -- -k 0
 }
 
 # Adds the numbers of a ctest run.
@@ -57,7 +57,7 @@ run_ctest() # NAME PRESET [ctest options]
   local -r name=$1 preset=$2
   local line bad total
   shift 2
-  logged "$name" ctest --test-dir "build/$preset" --output-on-failure --timeout 300 "$@"
+  logged "$name" ctest --test-dir "build/$preset" -j "$JOBS" --output-on-failure --timeout 300 "$@"
   line=$(grep -E 'tests failed out of|tests passed, 0 tests failed' "$LOGS/$name.log" | tail -n 1)
   bad=$(sed -nE 's/.*, ([0-9]+) tests? failed.*/\1/p' <<<"$line")
   total=$(sed -nE 's/.*out of ([0-9]+).*/\1/p' <<<"$line")

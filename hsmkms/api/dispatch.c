@@ -233,7 +233,8 @@ void api_call_run(struct api *api, struct api_call *call)
         return;
     }
     *ending = (struct ending){ api, call, c.op };
-    if (dispatch_gate(&c, &call->err) == 0)
-        (void)c.op->run(&c, &call->err);
+    const bool done = dispatch_gate(&c, &call->err) == 0 && c.op->run(&c, &call->err) == 0;
+    if (!done && call->err.code == KMS_ERR_NONE) /* never a success by mistake */
+        (void)kms_fail_detail(&call->err, KMS_ERR_INTERNAL, "failed without a reason");
     record_and_end(&c, ending);
 }

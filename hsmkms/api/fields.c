@@ -252,14 +252,20 @@ static int decode_context(const struct member *member, struct kms_error *err)
     return 0;
 }
 
-/* Room for the elements of a list; checks its size. */
-static int list_room(const struct member *member, size_t item_size, void **ret,
+/*
+ * Room for the elements of a list; checks its size. One that is too long has no elements to look
+ * at: a body full of them would be told in a message many times its size.
+ */
+static int list_room(const struct member *member, size_t item_size, void **ret, size_t *ret_count,
                      struct kms_error *err)
 {
+    const size_t count = json_array_size(member->value);
+
     if (!json_is_array(member->value))
         return wrong_type(member->value, "List", err);
-    check_bounds(member, (struct shown){ SHOWN_NOTHING, { 0 } }, json_array_size(member->value));
-    *ret = calloc(json_array_size(member->value) + 1, item_size);
+    check_bounds(member, (struct shown){ SHOWN_NOTHING, { 0 } }, count);
+    *ret_count = count > member->field->max ? 0 : count;
+    *ret = calloc(*ret_count + 1, item_size);
     if (*ret == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory");
     return 0;
@@ -270,11 +276,12 @@ static int decode_strings(const struct member *member, struct kms_error *err)
     const struct field *const field = member->field;
     struct string_list *const list = member->place;
     void *room = NULL;
+    size_t count = 0;
 
-    if (list_room(member, sizeof(*list->items), &room, err) < 0)
+    if (list_room(member, sizeof(*list->items), &room, &count, err) < 0)
         return -1;
     list->items = room; /* owned by the request from here */
-    for (size_t i = 0; i < json_array_size(member->value); i++) {
+    for (size_t i = 0; i < count; i++) {
         const json_t *const item = json_array_get(member->value, i);
         const struct field_path path = element_path(field->name, i, "");
 
@@ -316,11 +323,12 @@ static int decode_tags(const struct member *member, struct kms_error *err)
 {
     struct tag_list *const list = member->place;
     void *room = NULL;
+    size_t count = 0;
 
-    if (list_room(member, sizeof(*list->items), &room, err) < 0)
+    if (list_room(member, sizeof(*list->items), &room, &count, err) < 0)
         return -1;
     list->items = room; /* owned by the request from here */
-    for (size_t i = 0; i < json_array_size(member->value); i++) {
+    for (size_t i = 0; i < count; i++) {
         struct tag_record *const tag = &list->items[list->count++];
         const json_t *const item = json_array_get(member->value, i);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hsmkms/api/reply.h"
+#include "hsmkms/crypto/digest.h"
 #include "hsmkms/keys/material.h"
 
 /* Encrypt, Decrypt, ReEncrypt. */
@@ -171,6 +172,24 @@ int check_re_encrypt(struct op_call *c, struct kms_error *err)
     return dry_open(c, &request->context, err);
 }
 
+/*
+ * The caller is going to drop the old ciphertext, so bytes that a faulty token made of it must not
+ * be sealed in its place: two openings have to agree.
+ */
+static int open_twice(struct op_call *c, const struct request_context *context,
+                      struct secret *ret_plain, struct kms_error *err)
+{
+    AUTO(secret) first = { 0 };
+    AUTO(secret) second = { 0 };
+
+    if (open_blob(c, context, &first, err) < 0 || open_blob(c, context, &second, err) < 0)
+        return -1;
+    if (!equal_ct(secret_span(&first), secret_span(&second)))
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "one ciphertext opened to two plaintexts");
+    *ret_plain = secret_take(&first);
+    return 0;
+}
+
 int op_re_encrypt(struct op_call *c, struct kms_error *err)
 {
     const struct re_encrypt_request *const request = OP_REQUEST(re_encrypt, c);
@@ -178,7 +197,7 @@ int op_re_encrypt(struct op_call *c, struct kms_error *err)
     AUTO(buf) blob = { 0 };
     struct uuid version;
 
-    if (open_blob(c, &request->context, &plain, err) < 0 ||
+    if (open_twice(c, &request->context, &plain, err) < 0 ||
         material_wrap(c->keyring, c->other, buf_span(&request->destination_context.canonical),
                       secret_span(&plain), &blob, err) < 0)
         return -1;

@@ -24,14 +24,20 @@ int kms_err_status(enum kms_err code)
     return rows[code].status;
 }
 
+/* What failed has a code: an answer that no table explains must not pass for a success. */
+static void begin(struct kms_error *err, enum kms_err code, const char *where)
+{
+    assert(err->code == KMS_ERR_NONE);
+    err->code = code == KMS_ERR_NONE ? KMS_ERR_INTERNAL : code;
+    err->where = where;
+}
+
 int kms_fail_at(struct kms_error *err, enum kms_err code, const char *where, const char *format,
                 ...)
 {
     va_list args;
 
-    assert(err->code == KMS_ERR_NONE);
-    err->code = code;
-    err->where = where;
+    begin(err, code, where);
     va_start(args, format);
     (void)vsnprintf(err->message, sizeof(err->message), format,
                     args); /* cut texts are still texts */
@@ -44,9 +50,7 @@ int kms_fail_detail_at(struct kms_error *err, enum kms_err code, const char *whe
 {
     va_list args;
 
-    assert(err->code == KMS_ERR_NONE);
-    err->code = code;
-    err->where = where;
+    begin(err, code, where);
     va_start(args, format);
     (void)vsnprintf(err->detail, sizeof(err->detail), format, args);
     va_end(args);

@@ -30,7 +30,10 @@ struct kms_error {
 const char *kms_err_name(enum kms_err code);
 int kms_err_status(enum kms_err code);
 
-/* Fills a clear error and returns -1. message may be "" where the API sends none. */
+/*
+ * Fills a clear error and returns -1. message may be "" where the API sends none. A failure whose
+ * code came out as NONE, from a table or a token that contradicts itself, is INTERNAL.
+ */
 #define kms_fail(err, code, ...) kms_fail_at(err, code, KMS_WHERE, __VA_ARGS__)
 
 /* The same with words for the operator and a fixed, harmless text for the client. */

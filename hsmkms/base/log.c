@@ -1,5 +1,7 @@
 #include "hsmkms/base/log.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -8,6 +10,42 @@
 #define LOG_LINE_MAX 2048
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
+
+/*
+ * What one process shares because it has one standard error: whose turn it is, and how many lines
+ * nobody wanted. With one writer at a time a pipe that polls as writable takes a line whole.
+ */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long lost;
+
+static bool has_reader(void)
+{
+    struct pollfd error = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+    return poll(&error, 1, 0) == 1 && (error.revents & POLLOUT);
+}
+
+/* A reader that has stopped must not stop the service: its lines are counted and dropped. */
+static void write_line(const char *line, size_t len)
+{
+    char note[96];
+    ssize_t written = 0;
+
+    (void)pthread_mutex_lock(&turn);
+    if (lost && has_reader()) {
+        const int note_len =
+            snprintf(note, sizeof(note), "%s level=warn event=log-lines-lost count=%lu\n",
+                     clock_iso8601(clock_wall_ms(&(struct clock){ 0 })).text, lost);
+        written = write(STDERR_FILENO, note, (size_t)note_len);
+        lost = 0;
+    }
+    if (has_reader())
+        written = write(STDERR_FILENO, line, len);
+    else
+        lost++;
+    (void)pthread_mutex_unlock(&turn);
+    (void)written; /* nowhere left to say so */
+}
 
 void log_event(const struct log *log, enum log_level level, const char *event, const char *format,
                ...)
@@ -31,8 +69,7 @@ void log_event(const struct log *log, enum log_level level, const char *event, c
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
             line[i] = '?'; /* an event cannot forge another line */
     line[len++] = '\n';
-    const ssize_t written = write(STDERR_FILENO, line, (size_t)len);
-    (void)written; /* nowhere left to say so */
+    write_line(line, (size_t)len);
 }
 
 void log_error(const struct log *log, enum log_level level, const char *event,

@@ -3,7 +3,8 @@
 /*
  * The operator's log: one event per line on standard error, key=value. Written by main.c, http/
  * and background workers only; other floors fill a struct kms_error. No client bytes are written
- * unquoted and no secrets at all. Safe in any thread: one write(2) per line.
+ * unquoted and no secrets at all. Safe in any thread: one write(2) per line. Never waits: lines that
+ * nobody reads are dropped, and how many is said as soon as somebody reads again.
  */
 
 #include "hsmkms/base/error.h"

@@ -11,13 +11,23 @@
 static struct {
     pthread_once_t once;
     EVP_MD *sha256;
-    EVP_MAC *hmac;
+    EVP_MAC_CTX *hmac; /* HMAC-SHA256 without a key: to be copied */
 } fetched = { .once = PTHREAD_ONCE_INIT };
 
 static void fetch(void)
 {
+    char name[] = "SHA256";
+    const OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string("digest", name, 0),
+                                  OSSL_PARAM_construct_end() };
+    EVP_MAC *const hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+
     fetched.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    fetched.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    fetched.hmac = EVP_MAC_CTX_new(hmac); /* NULL for a NULL; found out when it is copied */
+    EVP_MAC_free(hmac);                   /* the context holds it */
+    if (fetched.hmac && EVP_MAC_CTX_set_params(fetched.hmac, params) != 1) {
+        EVP_MAC_CTX_free(fetched.hmac);
+        fetched.hmac = NULL;
+    }
 }
 
 static void fetch_once(void)
@@ -73,15 +83,12 @@ int sha256_of(struct span bytes, uint8_t ret[SHA256_LEN], struct kms_error *err)
 
 int hmac_key_init(struct hmac_key *ret, struct span key, struct kms_error *err)
 {
-    char name[] = "SHA256";
-    const OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string("digest", name, 0),
-                                  OSSL_PARAM_construct_end() };
     /* a NULL pointer would mean "keep the key" */
     static const uint8_t nothing[1];
 
     fetch_once();
-    EVP_MAC_CTX *const ctx = EVP_MAC_CTX_new(fetched.hmac);
-    if (ctx == NULL || EVP_MAC_init(ctx, key.len ? key.ptr : nothing, key.len, params) != 1) {
+    EVP_MAC_CTX *const ctx = fetched.hmac ? EVP_MAC_CTX_dup(fetched.hmac) : NULL;
+    if (ctx == NULL || EVP_MAC_init(ctx, key.len ? key.ptr : nothing, key.len, NULL) != 1) {
         EVP_MAC_CTX_free(ctx);
         return broken(err, "HMAC init");
     }
@@ -89,16 +96,26 @@ int hmac_key_init(struct hmac_key *ret, struct span key, struct kms_error *err)
     return 0;
 }
 
-int hmac_key_sign(const struct hmac_key *key, struct span bytes, uint8_t ret[SHA256_LEN],
+/* Ends a MAC that was begun. */
+static int finish(EVP_MAC_CTX *ctx, struct span bytes, uint8_t ret[SHA256_LEN],
                   struct kms_error *err)
 {
     size_t len = 0;
+
+    if (ctx == NULL || EVP_MAC_update(ctx, bytes.ptr, bytes.len) != 1 ||
+        EVP_MAC_final(ctx, ret, &len, SHA256_LEN) != 1 || len != SHA256_LEN)
+        return broken(err, "HMAC");
+    return 0;
+}
+
+int hmac_key_sign(const struct hmac_key *key, struct span bytes, uint8_t ret[SHA256_LEN],
+                  struct kms_error *err)
+{
     EVP_MAC_CTX *const ctx = EVP_MAC_CTX_dup(key->ctx);
-    const bool good = ctx && EVP_MAC_update(ctx, bytes.ptr, bytes.len) == 1 &&
-                      EVP_MAC_final(ctx, ret, &len, SHA256_LEN) == 1 && len == SHA256_LEN;
+    const int done = finish(ctx, bytes, ret, err);
 
     EVP_MAC_CTX_free(ctx);
-    return good ? 0 : broken(err, "HMAC");
+    return done;
 }
 
 void hmac_key_done(struct hmac_key *key)
@@ -113,7 +130,7 @@ int hmac_sha256(struct span key, struct span bytes, uint8_t ret[SHA256_LEN], str
 
     if (hmac_key_init(&keyed, key, err) < 0)
         return -1;
-    return hmac_key_sign(&keyed, bytes, ret, err);
+    return finish(keyed.ctx, bytes, ret, err); /* used once: no copy */
 }
 
 bool equal_ct(struct span a, struct span b)

@@ -15,12 +15,12 @@
 /*
  * Memory of a connection. An idle one costs its pool (all of it: the library clears it after each
  * request), 1 KiB of structs here and in the library, and with TLS 11 KiB of GnuTLS session. With
- * the default header limit the pool is 80 KiB; measured: 81 KiB plain, 91 KiB TLS.
+ * the default header limit the pool is 32 KiB.
  *
  * The pool holds the header block, the library's row per header and the answer's header.
  */
-#define POOL_BESIDE_HEADERS ((size_t)32768)
-#define POOL_LEAST          ((size_t)65536)
+#define POOL_BESIDE_HEADERS ((size_t)16384)
+#define POOL_LEAST          ((size_t)32768)
 
 #define BACKLOG 1024
 

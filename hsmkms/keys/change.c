@@ -94,13 +94,13 @@ static int draft_version(const struct change *change, const char *reason,
     return record_set_text(&ret->reason, reason, err);
 }
 
-/* The token has no usable object for this record: says so in the database, as far as it goes. */
-static void abort_version(struct change *change, struct version_record *record)
+/* What the database says of a version that will never be used: any object of it has to go. */
+static void record_abandoned(struct change *change, struct version_record *record)
 {
     struct kms_error ignored = { 0 }; /* the caller has the reason; start-up tries again */
     const bool newborn = change->next->state == KEY_CREATING;
 
-    if (record_set_text(&record->state, "Aborted", &ignored) < 0 ||
+    if (record_set_text(&record->state, "Destroyed", &ignored) < 0 ||
         change_put_version(change, record, &ignored) < 0)
         return;
     if (newborn && (key_set_state(change->next, KEY_ABORTED, &ignored) < 0 ||
@@ -110,11 +110,21 @@ static void abort_version(struct change *change, struct version_record *record)
         return;
 }
 
+/* A failed generation may have made an object. It goes now or, with the record, at a next start. */
+static void abandon_version(struct change *change, struct version_record *record)
+{
+    struct kms_error ignored = { 0 };
+
+    record_abandoned(change, record);
+    if (token_key_destroy(change->keyring->token, &record->id, &ignored) < 0)
+        return;
+}
+
 /* The object is made and verified: the version becomes the one that encrypts. */
 static int adopt_version(struct change *change, struct version_record *record,
                          const uint8_t canary[TOKEN_CANARY_LEN], struct kms_error *err)
 {
-    const int64_t block = change->keyring->limits.gcm_block;
+    const int64_t block = keyring_first_block(change->keyring);
 
     buf_append(&record->canary, span_of(canary, TOKEN_CANARY_LEN));
     if (buf_check(&record->canary, err) < 0 || record_set_text(&record->state, "Usable", err) < 0)
@@ -147,7 +157,7 @@ int change_make_version(struct change *change, const char *reason, struct kms_er
     (void)snprintf(label, sizeof(label), "hsmkms:kv:%s", uuid_format(&record.id).text);
     if (token_key_generate(change->keyring->token, TOKEN_AES_GCM, &record.id, label, canary, err) <
         0) {
-        abort_version(change, &record);
+        abandon_version(change, &record);
         return -1;
     }
     return adopt_version(change, &record, canary, err);

@@ -49,6 +49,14 @@ struct arn_text {
 struct arn_text keyring_key_arn(const struct keyring *keyring, const struct uuid *key_id);
 struct arn_text keyring_alias_arn(const struct keyring *keyring, const char *alias);
 
+/* GCM invocations that are durable before a new version encrypts: a block, or all it may ever. */
+static inline int64_t keyring_first_block(const struct keyring *keyring)
+{
+    const struct keyring_limits *const limits = &keyring->limits;
+
+    return limits->gcm_block < limits->gcm_refuse ? limits->gcm_block : limits->gcm_refuse;
+}
+
 /*
  * Finds the key that a request names.
  *

@@ -134,13 +134,37 @@ static int may_rotate_on_demand(const struct change *change, struct kms_error *e
     return 0;
 }
 
+static bool period_is_over(const struct keyring *keyring, const struct key *key)
+{
+    return key->record.rotation_enabled && key->record.rotation_next_ms <= now_ms(keyring);
+}
+
+static bool budget_is_used_up(const struct keyring *keyring, const struct key *key)
+{
+    const struct version *const current = key_current(key);
+
+    return current && atomic_load(&current->budget->used) >= keyring->limits.gcm_rotate;
+}
+
+/* True while what the worker saw without the lock still holds. */
+static bool is_still_due(const struct change *change, enum rotation_cause cause)
+{
+    if (cause == ROTATE_ON_DEMAND)
+        return true;
+    return cause == ROTATE_DUE ? period_is_over(change->keyring, change->next)
+                               : budget_is_used_up(change->keyring, change->next);
+}
+
 int lifecycle_rotate(struct keyring *keyring, const struct uuid *id, enum rotation_cause cause,
                      struct kms_error *err)
 {
     AUTO(change) change = { 0 };
 
-    if (change_begin(&change, keyring, id, KEY_USE_ROTATION, err) < 0 ||
-        (cause == ROTATE_ON_DEMAND && may_rotate_on_demand(&change, err) < 0) ||
+    if (change_begin(&change, keyring, id, KEY_USE_ROTATION, err) < 0)
+        return -1;
+    if (!is_still_due(&change, cause))
+        return 0; /* switched off or rotated meanwhile */
+    if ((cause == ROTATE_ON_DEMAND && may_rotate_on_demand(&change, err) < 0) ||
         change_make_version(&change, cause == ROTATE_ON_DEMAND ? "ON_DEMAND" : "AUTOMATIC", err) <
             0)
         return -1;
@@ -183,17 +207,14 @@ int lifecycle_reserve_block(struct keyring *keyring, const struct uuid *key_id,
 
 enum due_kind lifecycle_due(const struct keyring *keyring, const struct key *key)
 {
-    const int64_t now = now_ms(keyring);
-    const struct version *const current = key_current(key);
-
     if (key->state == KEY_DELETING ||
-        (key->state == KEY_PENDING_DELETION && key->record.deletion_due_ms <= now))
+        (key->state == KEY_PENDING_DELETION && key->record.deletion_due_ms <= now_ms(keyring)))
         return DUE_DELETION;
     if (key->state != KEY_ENABLED)
         return DUE_NOTHING;
-    if (key->record.rotation_enabled && key->record.rotation_next_ms <= now)
+    if (period_is_over(keyring, key))
         return DUE_ROTATION;
-    if (current && atomic_load(&current->budget->used) >= keyring->limits.gcm_rotate)
+    if (budget_is_used_up(keyring, key))
         return DUE_BUDGET_ROTATION;
     return DUE_NOTHING;
 }

@@ -34,7 +34,10 @@ CHECKED int lifecycle_managed_key(struct keyring *keyring, const char *alias, st
 
 enum rotation_cause { ROTATE_ON_DEMAND, ROTATE_DUE, ROTATE_BUDGET };
 
-/* Makes a new version and lets it encrypt; the older ones go on decrypting. */
+/*
+ * Makes a new version and lets it encrypt; the older ones go on decrypting. Does nothing when what
+ * was due is so no longer.
+ */
 CHECKED int lifecycle_rotate(struct keyring *keyring, const struct uuid *id,
                              enum rotation_cause cause, struct kms_error *err);
 

@@ -42,14 +42,28 @@ static bool holds(const struct inventory *inventory, const struct uuid *id)
 
 /* --- a version whose creation was interrupted ------------------------------------------------- */
 
-/* The object is there and is what was asked for: gives its canary. */
-static bool finished_object(struct keyring *keyring, const struct uuid *id,
-                            uint8_t ret_canary[TOKEN_CANARY_LEN])
+/*
+ * True in *ret when the object is there and is what was asked for: gives its canary. A token that
+ * does not answer is no reason to abort: the next start tries again.
+ */
+static int look_at_object(struct keyring *keyring, const struct uuid *id, bool *ret,
+                          uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
 {
-    struct kms_error why = { 0 }; /* a half-made object is an ordinary leftover */
+    *ret = token_key_verify(keyring->token, TOKEN_AES_GCM, id, err) == 0;
+    if (*ret)
+        return token_key_canary(keyring->token, id, ret_canary, err);
+    if (err->code != KMS_ERR_NOT_FOUND && err->code != KMS_ERR_INTEGRITY)
+        return -1;
+    kms_error_clear(err); /* a half-made object is an ordinary leftover */
+    return 0;
+}
 
-    return token_key_verify(keyring->token, TOKEN_AES_GCM, id, &why) == 0 &&
-           token_key_canary(keyring->token, id, ret_canary, &why) == 0;
+/* False when a rotation that succeeded came after the one that was interrupted. */
+static bool is_newest(const struct key *key, const struct version_record *record)
+{
+    const struct version *const current = key_current(key);
+
+    return current == NULL || current->record.created_ms <= record->created_ms;
 }
 
 static int finish_version(struct change *change, struct version_record *record,
@@ -60,11 +74,12 @@ static int finish_version(struct change *change, struct version_record *record,
     buf_clear(&record->canary);
     buf_append(&record->canary, span_of(canary, TOKEN_CANARY_LEN));
     /* one block that may have been used, nothing reserved beyond it */
-    record->reserved = change->keyring->limits.gcm_block;
+    record->reserved = keyring_first_block(change->keyring);
     record->rotated_ms = record->reason ? clock_wall_ms(change->keyring->clock) : 0;
     if (buf_check(&record->canary, err) < 0 || record_set_text(&record->state, "Usable", err) < 0)
         return -1;
-    key->record.current_version = record->id;
+    if (is_newest(key, record))
+        key->record.current_version = record->id;
     return key->state == KEY_CREATING ? key_set_state(key, KEY_ENABLED, err) : 0;
 }
 
@@ -82,12 +97,14 @@ static int end_creation(struct keyring *keyring, const struct uuid *key_id, size
                         bool present, struct kms_error *err)
 {
     uint8_t canary[TOKEN_CANARY_LEN];
+    bool whole = false;
     AUTO(change) change = { 0 };
 
     if (change_begin_any(&change, keyring, key_id, err) < 0)
         return -1;
     struct version *const version = &change.next->versions[place];
-    const bool whole = present && finished_object(keyring, &version->record.id, canary);
+    if (present && look_at_object(keyring, &version->record.id, &whole, canary, err) < 0)
+        return -1;
     if ((whole ? finish_version(&change, &version->record, canary, err)
                : abort_version(&change, &version->record, err)) < 0)
         return -1;

@@ -277,3 +277,30 @@ def test_only_the_ops_listener_tells_of_itself(rig):
         answer = exchange(rig, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert status(answer) is None or status(answer) >= 400, path
     assert rig.metrics()
+
+
+def test_metrics_are_prometheus_text(rig, key):
+    """Each family is described once, and each sample stands once."""
+    rig.ok("Encrypt", KeyId=key, Plaintext="aGk=")
+    lines = rig.metrics().splitlines()
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
+    samples = [line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")]
+    assert len(set(families)) == len(families), sorted(f for f in families if families.count(f) > 1)
+    assert len(set(samples)) == len(samples)
+    assert all(float(line.rsplit(" ", 1)[1]) >= 0 for line in lines if not line.startswith("#"))
+
+
+def test_health(rig):
+    answer = get(rig, "/health")
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+
+
+def get(rig, path):
+    """Asks the ops listener."""
+    host, port = rig.exports["HSMKMS_OPS_URL"].split("//")[1].split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    return received

@@ -196,7 +196,10 @@ def stress_rows(bench, rig, plain_rig, count):
                                 connections=connections, tls=tls, count=count // 6)
             bench.row(f"stress, {'TLS' if tls else 'plain'}, {connections} connections",
                       requests=result["requests"], errors=result["errors"],
-                      max_us=result["max_us"], **result["per_connection"])
+                      max_us=result["max_us"],
+                      least_per_connection=result["per_connection_min"],
+                      median=result["per_connection_median"],
+                      most=result["per_connection_max"])
 
 
 def main():

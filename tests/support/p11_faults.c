@@ -9,14 +9,19 @@
  *                      earlier process stopped
  *
  * Rules:
- *   C_NAME [after=N] [times=N] [p=0.01] WHAT...   from call N+1 on, N times at most, at random
+ *   C_NAME [after=N] [every=N] [times=N] [p=0.01] WHAT...   from call N+1 on, of these each Nth,
+ *                                                 N times at most, at random
  *       rv=0x30         answers this instead of calling
  *       fail-after      calls, then answers rv (default CKR_DEVICE_ERROR)
  *       delay=MS        waits first
- *       flip            C_Encrypt, C_Decrypt, C_Sign: turns one bit of what comes out
+ *       die             the process is killed instead of calling
+ *       die-after       calls, then the process is killed
+ *       flip            C_Encrypt, C_Decrypt, C_Sign, C_GenerateRandom: turns one bit of what
+ *                       comes out
  *       constant        C_GenerateRandom: always the same bytes
  *       truncate=PATH   empties a file after the call
  *   handles stale             object handles given out so far are invalid from now on
+ *   login lost                everybody is logged out, once
  *   sessions limit=N          more than N open sessions: CKR_SESSION_COUNT
  *   mechanism hide=CKM_AES_GCM  (or a number) the module does not have it
  *   pin lock=N                the PIN is locked at N failed tries, over all processes
@@ -27,6 +32,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,17 +84,17 @@ static const char *const names[] = {
 
 struct rule {
     enum function function;
-    unsigned after, times, seen, done, delay_ms;
+    unsigned after, every, times, seen, done, delay_ms;
     double probability;
     CK_RV rv;
-    bool refuses, fails_after, flips, constant;
+    bool refuses, fails_after, flips, constant, dies, dies_after;
     char truncate[256];
 };
 
 /* What the rules want of one call. */
 struct order {
     CK_RV rv;
-    bool refuses, fails_after, flips, constant;
+    bool refuses, fails_after, flips, constant, dies_after;
     unsigned delay_ms;
     char truncate[256];
 };
@@ -102,7 +108,8 @@ static struct {
     unsigned long epoch;
     unsigned session_limit, sessions, pin_lock;
     CK_MECHANISM_TYPE hidden;
-    char *counts; /* the file, mapped */
+    CK_SESSION_HANDLE logged_in; /* the session that did it last */
+    char *counts;                /* the file, mapped */
     unsigned seed;
 } shim = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
@@ -118,6 +125,7 @@ static void read_word(struct rule *rule, const char *word)
     char truncate[256];
 
     if (sscanf(word, "after=%u", &rule->after) == 1 ||
+        sscanf(word, "every=%u", &rule->every) == 1 ||
         sscanf(word, "times=%u", &rule->times) == 1 ||
         sscanf(word, "p=%lf", &rule->probability) == 1 ||
         sscanf(word, "delay=%u", &rule->delay_ms) == 1)
@@ -132,6 +140,10 @@ static void read_word(struct rule *rule, const char *word)
         rule->flips = true;
     else if (strcmp(word, "constant") == 0)
         rule->constant = true;
+    else if (strcmp(word, "die") == 0)
+        rule->dies = true;
+    else if (strcmp(word, "die-after") == 0)
+        rule->dies_after = true;
     else
         (void)fprintf(stderr, "p11_faults: unknown word '%s'\n", word);
 }
@@ -139,7 +151,7 @@ static void read_word(struct rule *rule, const char *word)
 static void read_rule(enum function function, char **rest)
 {
     struct rule rule = {
-        .function = function, .times = ~0u, .probability = 1, .rv = CKR_DEVICE_ERROR
+        .function = function, .every = 1, .times = ~0u, .probability = 1, .rv = CKR_DEVICE_ERROR
     };
     const char *word;
 
@@ -166,6 +178,8 @@ static void read_line(char *line)
     const char *const word = strtok_r(NULL, " \t\n", &rest);
     if (word && strcmp(first, "handles") == 0)
         shim.epoch++;
+    else if (word && strcmp(first, "login") == 0)
+        (void)shim.real->C_Logout(shim.logged_in); /* who is logged out already stays so */
     else if (word && strcmp(first, "sessions") == 0)
         (void)sscanf(word, "limit=%u", &shim.session_limit);
     else if (word && strcmp(first, "pin") == 0)
@@ -240,6 +254,23 @@ static void count_set(int which, unsigned value)
 
 /* Around every call */
 
+/* No handler runs and nothing is flushed: what a power cut or the kernel would do. */
+static void die(void)
+{
+    (void)raise(SIGKILL);
+}
+
+/* Under the mutex: this call counts, and is one that the rule means. */
+static bool rule_applies(struct rule *rule, enum function function)
+{
+    if (rule->function != function || rule->seen++ < rule->after || rule->done >= rule->times ||
+        (rule->seen - rule->after) % rule->every != 0 ||
+        (rule->probability < 1 && rand_r(&shim.seed) > rule->probability * RAND_MAX))
+        return false;
+    rule->done++;
+    return true;
+}
+
 static struct order before(enum function function)
 {
     struct order order = { 0 };
@@ -250,15 +281,16 @@ static struct order before(enum function function)
     for (unsigned i = 0; i < shim.rule_count; i++) {
         struct rule *const rule = &shim.rules[i];
 
-        if (rule->function != function || rule->seen++ < rule->after || rule->done >= rule->times ||
-            (rule->probability < 1 && rand_r(&shim.seed) > rule->probability * RAND_MAX))
+        if (!rule_applies(rule, function))
             continue;
-        rule->done++;
+        if (rule->dies)
+            die();
         order.rv = rule->rv;
         order.refuses |= rule->refuses;
         order.fails_after |= rule->fails_after;
         order.flips |= rule->flips;
         order.constant |= rule->constant;
+        order.dies_after |= rule->dies_after;
         order.delay_ms += rule->delay_ms;
         memcpy(order.truncate, rule->truncate, sizeof(order.truncate));
     }
@@ -273,6 +305,8 @@ static struct order before(enum function function)
 
 static CK_RV after(const struct order *order, CK_RV rv)
 {
+    if (order->dies_after)
+        die();
     if (order->truncate[0] && truncate(order->truncate, 0) != 0)
         (void)fprintf(stderr, "p11_faults: cannot empty %s\n", order->truncate);
     return order->fails_after ? order->rv : rv;
@@ -452,6 +486,8 @@ static CK_RV faulty_C_GenerateRandom(S s, B out, U len)
     const CK_RV rv = shim.real->C_GenerateRandom(s, out, len);
     if (order.constant && rv == CKR_OK)
         memset(out, 0x42, len);
+    if (order.flips && rv == CKR_OK && len)
+        out[len - 1] ^= 1;
     return after(&order, rv);
 }
 
@@ -547,6 +583,8 @@ static CK_RV faulty_C_Login(S s, CK_USER_TYPE user, B pin, U len)
         return CKR_PIN_LOCKED;
     const CK_RV rv = shim.real->C_Login(s, user, pin, len);
     (void)pthread_mutex_lock(&shim.mutex);
+    if (rv == CKR_OK)
+        shim.logged_in = s;
     if (rv == CKR_OK || rv == CKR_PIN_INCORRECT)
         count_set(PIN_FAILURES, rv == CKR_OK ? 0 : counted(PIN_FAILURES) + 1);
     (void)pthread_mutex_unlock(&shim.mutex);

@@ -170,6 +170,25 @@ static void test_budget_reserves_ahead_rotates_and_refuses(void **state)
     key_unref(key);
 }
 
+static void test_budget_smaller_than_a_block_refuses_too(void **state)
+{
+    const struct keyring_limits limits = rig.keyring.limits;
+    struct kms_error err = { 0 };
+    AUTO(buf) blob = { 0 };
+    int64_t done = 1; /* the canary */
+
+    (void)state;
+    rig.keyring.limits.gcm_refuse = 8;
+    struct key *const key = make_key();
+    while (material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("x"), &blob, &err) ==
+           0)
+        done++;
+    assert_int_equal(err.code, KMS_ERR_INTERNAL);
+    assert_int_equal(done, 8);
+    rig.keyring.limits = limits;
+    key_unref(key);
+}
+
 static void test_budget_after_restart_starts_beyond_what_may_have_been_used(void **state)
 {
     struct key *key = make_key();
@@ -276,6 +295,8 @@ static void test_automatic_rotation_when_due(void **state)
     key_unref(enabled);
 
     CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_DUE, &err), err);
+    CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_DUE, &err), err); /* due no longer */
+    CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_BUDGET, &err), err);
     enabled = now(&id);
     assert_int_equal(enabled->version_count, 2);
     assert_int_equal(lifecycle_due(&rig.keyring, enabled), DUE_NOTHING);
@@ -563,9 +584,12 @@ static void test_killed_rotation_is_finished_and_old_blobs_open(void **state)
     const struct uuid id = key->record.id, version_id = uuid_random();
     AUTO(buf) old = wrap(&id, "data");
     char creating[] = "Creating", reason[] = "ON_DEMAND";
-    const struct version_record version = {
-        .id = version_id, .key_id = id, .number = 2, .state = creating, .reason = reason
-    };
+    const struct version_record version = { .id = version_id,
+                                            .key_id = id,
+                                            .number = 2,
+                                            .state = creating,
+                                            .reason = reason,
+                                            .created_ms = rig.clock.fixed_ms };
     struct store_tx *tx = NULL;
 
     (void)state;
@@ -578,6 +602,38 @@ static void test_killed_rotation_is_finished_and_old_blobs_open(void **state)
     CHECK(uuid_equal(&rotated->record.current_version, &version_id));
     check_opens(&old, "data");
     key_unref(rotated);
+    key_unref(key);
+}
+
+static void test_killed_rotation_before_a_good_one_does_not_take_its_place(void **state)
+{
+    struct kms_error err = { 0 };
+    struct key *const key = make_key();
+    const struct uuid id = key->record.id, version_id = uuid_random();
+    char creating[] = "Creating", reason[] = "ON_DEMAND";
+    const struct version_record version = { .id = version_id,
+                                            .key_id = id,
+                                            .number = 2,
+                                            .state = creating,
+                                            .reason = reason,
+                                            .created_ms = rig.clock.fixed_ms };
+    struct store_tx *tx = NULL;
+
+    (void)state;
+    CHECK_OK(store_begin(rig.store, &tx, &err), err);
+    CHECK_OK(store_put(tx, &version_table, &version, &err), err);
+    CHECK_OK(store_commit(tx, &err), err);
+    make_object(&version_id);
+    rig.clock.fixed_ms++;
+    CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_ON_DEMAND, &err), err);
+    struct key *const before = now(&id);
+    keys_rig_restart(&rig);
+    struct key *const after = now(&id);
+    assert_int_equal(after->version_count, 3); /* it may have encrypted: it goes on decrypting */
+    CHECK(version_is_usable(key_version_find(after, &version_id)));
+    CHECK(uuid_equal(&after->record.current_version, &before->record.current_version));
+    key_unref(after);
+    key_unref(before);
     key_unref(key);
 }
 
@@ -653,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_unwrap_refuses_a_blob_of_another_installation),
         cmocka_unit_test(test_data_key_is_what_the_blob_holds),
         cmocka_unit_test(test_budget_reserves_ahead_rotates_and_refuses),
+        cmocka_unit_test(test_budget_smaller_than_a_block_refuses_too),
         cmocka_unit_test(test_budget_after_restart_starts_beyond_what_may_have_been_used),
         cmocka_unit_test(test_budget_of_four_threads_is_exact),
         cmocka_unit_test(test_rotate_keeps_old_versions_opening),
@@ -669,6 +726,7 @@ int main(void)
         cmocka_unit_test(test_killed_before_the_object_is_aborted),
         cmocka_unit_test(test_killed_after_the_object_is_finished),
         cmocka_unit_test(test_killed_rotation_is_finished_and_old_blobs_open),
+        cmocka_unit_test(test_killed_rotation_before_a_good_one_does_not_take_its_place),
         cmocka_unit_test(test_lost_object_makes_the_key_unavailable_not_gone),
         cmocka_unit_test(test_unknown_objects_are_counted_and_left_alone),
     };

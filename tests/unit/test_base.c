@@ -1,8 +1,10 @@
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "hsmkms/base/buf.h"
 #include "hsmkms/base/clock.h"
 #include "hsmkms/base/encode.h"
+#include "hsmkms/base/log.h"
 #include "hsmkms/base/secret.h"
 #include "hsmkms/base/settings.h"
 #include "hsmkms/base/uuid.h"
@@ -182,6 +184,40 @@ static void test_settings_refuse(void **state)
     }
 }
 
+static void test_log_does_not_wait_for_a_reader(void **state)
+{
+    static char text[1 << 20];
+    const struct log log = { LOG_LEVEL_INFO };
+    const int before = dup(STDERR_FILENO);
+    int ends[2];
+
+    (void)state;
+    CHECK(pipe(ends) == 0 && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+    for (int i = 0; i < 4000; i++) /* more than a pipe holds: 64 KiB, pipe(7) */
+        log_event(&log, LOG_LEVEL_INFO, "test", "number=%d", i);
+    ssize_t len = read(ends[0], text, sizeof(text) - 1);
+    CHECK(len > 0 && len < (1 << 17) && text[len - 1] == '\n');
+    log_event(&log, LOG_LEVEL_INFO, "test", "number=last");
+    len = read(ends[0], text, sizeof(text) - 1);
+    CHECK(dup2(before, STDERR_FILENO) == STDERR_FILENO);
+    CHECK(len > 0);
+    text[len] = '\0';
+    CHECK(strstr(text, "event=log-lines-lost count=") != NULL);
+    CHECK(strstr(text, "number=last\n") != NULL);
+    (void)close(before);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+static void test_error_without_a_code_is_internal(void **state)
+{
+    struct kms_error err = { 0 };
+
+    (void)state;
+    CHECK_FAILS(kms_fail(&err, KMS_ERR_NONE, "%s", ""), err, KMS_ERR_INTERNAL);
+    CHECK_FAILS(kms_fail_detail(&err, KMS_ERR_NONE, "why"), err, KMS_ERR_INTERNAL);
+}
+
 static void test_error_rows_have_names_and_sane_status(void **state)
 {
     (void)state;
@@ -205,6 +241,8 @@ int main(void)
         cmocka_unit_test(test_clock_refuses_dates_that_do_not_exist),
         cmocka_unit_test(test_settings_presets_and_values),
         cmocka_unit_test(test_settings_refuse),
+        cmocka_unit_test(test_log_does_not_wait_for_a_reader),
+        cmocka_unit_test(test_error_without_a_code_is_internal),
         cmocka_unit_test(test_error_rows_have_names_and_sane_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,6 +210,8 @@ static void test_bounds(void **state)
         { "{\"Blob\":\"AQIDBAU=\"}", ONE("", "blob", "have length less than or equal to 4") },
         { "{\"Words\":[\"a\",\"b\",\"c\"]}",
           ONE("", "words", "have length less than or equal to 2") },
+        { "{\"Words\":[\"\",\"\",\"\",\"abcd\",\"\"]}", /* not one for each element */
+          ONE("", "words", "have length less than or equal to 2") },
         { "{\"Words\":[\"a\",\"\"]}",
           ONE(" ''", "words.2.member", "have length greater than or equal to 1") },
         { "{\"Words\":[\"abcd\"]}",

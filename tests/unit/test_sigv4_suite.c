@@ -354,13 +354,13 @@ static void run(struct vector *v)
 static void run_botocore(const char *folder, const char *name)
 {
     struct vector v = { .name = name, .normalize = true, .botocore = true };
-    char file[256];
+    char file[320];
 
-    (void)snprintf(file, sizeof(file), "%s.sreq", name);
+    (void)snprintf(file, sizeof(file), "%.255s.sreq", name);
     v.text = read_file(folder, file);
-    (void)snprintf(file, sizeof(file), "%s.creq", name);
+    (void)snprintf(file, sizeof(file), "%.255s.creq", name);
     v.canonical = read_file(folder, file);
-    (void)snprintf(file, sizeof(file), "%s.authz", name);
+    (void)snprintf(file, sizeof(file), "%.255s.authz", name);
     char *const authorization = read_file(folder, file);
     if (v.text == NULL || v.canonical == NULL || authorization == NULL)
         fail_msg("%s: incomplete", name);
