@@ -1,10 +1,12 @@
+/* clang-format off */
 /*
  * hsmkmsd: reads the settings, builds the floors upwards, serves until a signal, takes them down in
  * reverse. Runs in the foreground; tells systemd when it is ready.
  *
- *   SIGTERM, SIGINT  stop: no new requests, running ones end, everything is recorded; again: at
- * once SIGHUP           reads the TLS certificate again and verifies the whole database
+ *   SIGTERM, SIGINT  stop: no new requests, running ones end, everything is recorded; again: at once
+ *   SIGHUP           reads the TLS certificate again and verifies the whole database
  */
+/* clang-format on */
 
 #include <argp.h>
 #include <signal.h>

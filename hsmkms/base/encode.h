@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * Bytes as text: base64 with padding and lower-case hex, in constant time for a given length
- * (libsodium). Only canonical base64 is accepted: right padding, zero trailing bits, no blanks,
- * so that one ciphertext has one text.
+ * Bytes as text: base64 with padding and lower-case hex. What may touch secrets takes constant time
+ * for a given length (libsodium); what appends to a public buffer does not. Only canonical base64
+ * is accepted: right padding, zero trailing bits, no blanks, so that one ciphertext has one text.
  */
 
 #include "hsmkms/base/buf.h"

@@ -1,13 +1,7 @@
 #include "hsmkms/doors/json_front.h"
 
-#include <string.h>
-
 #include "hsmkms/base/json_memory.h"
-
-/* Times are doubles with milliseconds: 13 digits; 17 would print 0.123 as 0.12299999999999999. */
-#define TEXT_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(15))
-
-#define TEXT_FIRST_CAP 1024 /* bytes; most answers fit */
+#include "hsmkms/base/json_text.h"
 
 /*
  * Whether no bracket opens below JSON_FRONT_DEPTH. Exact for every prefix that is still JSON, so a
@@ -48,44 +42,16 @@ int json_front(struct span body, json_t **ret, struct kms_error *err)
     return 0;
 }
 
-/* A text that grows into wiped memory. */
-struct growing {
-    char *text;
-    size_t len, cap;
-};
-
-static int grow(const char *piece, size_t len, void *arg)
-{
-    struct growing *const to = arg;
-    size_t need;
-
-    if (!size_add(to->len, len, &need))
-        return -1;
-    if (need > to->cap) {
-        const size_t cap = need > 2 * to->cap ? need : 2 * to->cap;
-        char *const moved = wiping_malloc(cap);
-        if (moved == NULL)
-            return -1;
-        memcpy(moved, to->text, to->len);
-        wiping_free(to->text);
-        to->text = moved;
-        to->cap = cap;
-    }
-    memcpy(to->text + to->len, piece, len);
-    to->len = need;
-    return 0;
-}
-
 int json_text(const json_t *tree, char **ret, size_t *ret_len, struct kms_error *err)
 {
-    struct growing made = { .text = wiping_malloc(TEXT_FIRST_CAP), .cap = TEXT_FIRST_CAP };
+    const size_t len = json_text_len(tree);
+    char *const text = wiping_malloc(len);
 
-    if (made.text == NULL || json_dump_callback(tree, grow, &made, TEXT_FLAGS) != 0) {
-        wiping_free(made.text);
+    if (text == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for an answer");
-    }
-    *ret = made.text;
-    *ret_len = made.len;
+    json_text_write(tree, text);
+    *ret = text;
+    *ret_len = len;
     return 0;
 }
 

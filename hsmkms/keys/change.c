@@ -163,6 +163,18 @@ int change_make_version(struct change *change, const char *reason, struct kms_er
     return adopt_version(change, &record, canary, err);
 }
 
+void change_note_rotation(struct change *change, const char *reason)
+{
+    struct key_record *const record = &change->next->record;
+    const int64_t now_ms = clock_wall_ms(change->keyring->clock);
+
+    record->rotation_last_ms = now_ms;
+    if (strcmp(reason, "ON_DEMAND") == 0)
+        record->rotations_on_demand++;
+    else if (record->rotation_enabled && record->rotation_next_ms <= now_ms)
+        record->rotation_next_ms = now_ms + record->rotation_period_days * MS_PER_DAY;
+}
+
 int change_put_version(struct change *change, const struct version_record *record,
                        struct kms_error *err)
 {

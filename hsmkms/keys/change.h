@@ -51,6 +51,9 @@ void change_done(struct change *change);
  */
 CHECKED int change_make_version(struct change *change, const char *reason, struct kms_error *err);
 
+/* Notes in next that a version was made by rotation: when, how often, and when again. */
+void change_note_rotation(struct change *change, const char *reason);
+
 /* Stages a version's record as it is, in next or about to be. */
 CHECKED int change_put_version(struct change *change, const struct version_record *record,
                                struct kms_error *err);

@@ -158,6 +158,7 @@ static bool is_still_due(const struct change *change, enum rotation_cause cause)
 int lifecycle_rotate(struct keyring *keyring, const struct uuid *id, enum rotation_cause cause,
                      struct kms_error *err)
 {
+    const char *const reason = cause == ROTATE_ON_DEMAND ? "ON_DEMAND" : "AUTOMATIC";
     AUTO(change) change = { 0 };
 
     if (change_begin(&change, keyring, id, KEY_USE_ROTATION, err) < 0)
@@ -165,17 +166,9 @@ int lifecycle_rotate(struct keyring *keyring, const struct uuid *id, enum rotati
     if (!is_still_due(&change, cause))
         return 0; /* switched off or rotated meanwhile */
     if ((cause == ROTATE_ON_DEMAND && may_rotate_on_demand(&change, err) < 0) ||
-        change_make_version(&change, cause == ROTATE_ON_DEMAND ? "ON_DEMAND" : "AUTOMATIC", err) <
-            0)
+        change_make_version(&change, reason, err) < 0)
         return -1;
-
-    struct key_record *const record = &change.next->record;
-    const int64_t now = now_ms(keyring);
-    record->rotation_last_ms = now;
-    if (cause == ROTATE_ON_DEMAND)
-        record->rotations_on_demand++;
-    if (cause == ROTATE_DUE)
-        record->rotation_next_ms = now + record->rotation_period_days * MS_PER_DAY;
+    change_note_rotation(&change, reason);
     return change_commit(&change, err);
 }
 

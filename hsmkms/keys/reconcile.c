@@ -80,6 +80,8 @@ static int finish_version(struct change *change, struct version_record *record,
         return -1;
     if (is_newest(key, record))
         key->record.current_version = record->id;
+    if (record->reason)
+        change_note_rotation(change, record->reason);
     return key->state == KEY_CREATING ? key_set_state(key, KEY_ENABLED, err) : 0;
 }
 
@@ -88,7 +90,8 @@ static int abort_version(struct change *change, struct version_record *record,
 {
     struct key *const key = change->next;
 
-    if (record_set_text(&record->state, "Aborted", err) < 0)
+    if (record_set_text(&record->state, key->state == KEY_DELETED ? "Destroyed" : "Aborted", err) <
+        0)
         return -1;
     return key->state == KEY_CREATING ? key_set_state(key, KEY_ABORTED, err) : 0;
 }
@@ -103,7 +106,8 @@ static int end_creation(struct keyring *keyring, const struct uuid *key_id, size
     if (change_begin_any(&change, keyring, key_id, err) < 0)
         return -1;
     struct version *const version = &change.next->versions[place];
-    if (present && look_at_object(keyring, &version->record.id, &whole, canary, err) < 0)
+    if (present && change.next->state != KEY_DELETED &&
+        look_at_object(keyring, &version->record.id, &whole, canary, err) < 0)
         return -1;
     if ((whole ? finish_version(&change, &version->record, canary, err)
                : abort_version(&change, &version->record, err)) < 0)

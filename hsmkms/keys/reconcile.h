@@ -1,5 +1,6 @@
 #pragma once
 
+/* clang-format off */
 /*
  * What a crash left behind, brought to an end: records against the token's inventory, once at
  * start, before threads exist.
@@ -9,11 +10,16 @@
  *   present        Creating         verified, then finished: the version becomes usable. It may
  *                                   have encrypted something if the database is older than it seems
  *   absent         Creating         Aborted
- *   absent         Usable           the key is Unavailable until the object is back; never made
- * anew present        Destroyed        destroyed again: the token had brought it back any key
- * Deleting     left to the worker, which resumes the deletion present        none             never
- * touched; counted
+ *   any            Creating, of a   Destroyed: the deletion did not know of it
+ *                  Deleted key
+ *   absent         Usable           the key is Unavailable until the object is back; never made anew
+ *   present        Destroyed        destroyed again: the token had brought it back
+ *   any            key Deleting     left to the worker, which resumes the deletion
+ *   present        none             never touched; counted
+ *
+ * Errors: KEY_UNAVAILABLE (an object cannot be looked at just now: nothing is decided without it)
  */
+/* clang-format on */
 
 #include "hsmkms/keys/keyring.h"
 

@@ -5,9 +5,8 @@ reads its rules from a file; what it understands is described there.
 """
 
 import collections
-import json
 import http.client
-import os
+import json
 import pathlib
 import random
 import shutil
@@ -152,7 +151,8 @@ class Load:
             elif "CiphertextBlob" in result:
                 context = parameters.get("DestinationEncryptionContext",
                                          parameters.get("EncryptionContext", {}))
-                self.blobs.append((result["CiphertextBlob"], result.get("Plaintext", plain), context))
+                opened = result.get("Plaintext", plain)
+                self.blobs.append((result["CiphertextBlob"], opened, context))
 
     def _work(self, count, stop, seed):
         chance, connection = random.Random(seed), self.rig.connect()
@@ -173,7 +173,8 @@ class Load:
     def start(self, count, threads=8):
         """Begins count requests in all; ended by wait()."""
         self.stop, first = threading.Event(), random.randrange(1 << 30)
-        self.threads = [threading.Thread(target=self._work, args=(count // threads, self.stop, first + i))
+        share = count // threads
+        self.threads = [threading.Thread(target=self._work, args=(share, self.stop, first + i))
                         for i in range(threads)]
         for thread in self.threads:
             thread.start()
@@ -210,8 +211,8 @@ class Load:
                     if not left:
                         break
                     blob, plain, context = left.pop()
-                answer = self.rig.call("Decrypt", {"CiphertextBlob": blob, "EncryptionContext": context},
-                                       connection=connection)
+                asked = {"CiphertextBlob": blob, "EncryptionContext": context}
+                answer = self.rig.call("Decrypt", asked, connection=connection)
                 if answer.status != 200 or (plain and answer.json["Plaintext"] != plain):
                     lost.append(answer.text[:200])
             connection.close()

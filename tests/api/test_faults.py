@@ -119,7 +119,7 @@ def test_lost_sessions_and_handles_are_invisible(rig, function, code):
     load.only()
     after = rig.token()
     replaced = after["SessionsReplaced"] - before["SessionsReplaced"]
-    assert hits > 2 and hits // 2 <= replaced <= 2 * hits + 4, (hits, replaced)
+    assert hits and hits // 2 <= replaced <= 2 * hits + 4, (hits, replaced)
     assert after["Sessions"] == before["Sessions"] and after["Available"]
     assert rig.counts()["C_Login"] == logins, "nobody was logged out"
     well_again(rig, load)
@@ -306,10 +306,10 @@ def test_generation_fails_at_random(rig):
     load.start(requests(1500), threads=3)
     made, failed = 0, 0
     for i in range(30):
-        operation = rig.call("RotateKeyOnDemand", {"KeyId": load.keys[0]}) if i % 2 else \
-            rig.call("CreateKey")
-        assert operation.status == 200 or operation.type in OUT_OF_REACH, operation.text
-        made, failed = made + (operation.status == 200), failed + (operation.status != 200)
+        change_made = ("RotateKeyOnDemand", {"KeyId": load.keys[0]}) if i % 2 else ("CreateKey",)
+        answer = rig.call(*change_made)
+        assert answer.status == 200 or answer.type in OUT_OF_REACH, answer.text
+        made, failed = made + (answer.status == 200), failed + (answer.status != 200)
     load.wait()
     load.only(*OUT_OF_REACH)
     assert made and failed
@@ -413,8 +413,9 @@ POINTS = [f"{function} {what}" for function in ("C_GenerateKey", "C_EncryptInit"
 
 
 @pytest.mark.parametrize("operation", ["CreateKey", "RotateKeyOnDemand"])
-def test_killed_at_a_call_of_a_change(rig, operation):
+def test_killed_at_a_call_of_a_change(faulty, operation):
     """Dies before and after each call that a change makes to the token, and at later ones too."""
+    rig = faulty(conf="[keys]\non_demand_rotations = 1000")
     load = loaded(rig, keys=2)
     deaths = 0
     for point in POINTS:
@@ -489,9 +490,9 @@ def test_killed_at_a_system_call_of_a_change(faulty, operation):
 
 
 @pytest.mark.faketime
-@pytest.mark.parametrize("point", ["C_DestroyObject die", "C_DestroyObject die-after",
-                                   "C_DestroyObject die after=1", "C_DestroyObject die-after after=1"])
-def test_killed_while_a_key_is_deleted(faulty, point):
+@pytest.mark.parametrize("what", ["die", "die-after"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_killed_while_a_key_is_deleted(faulty, what, place):
     """Once it has begun a deletion ends at the next start; nothing else is touched."""
     rig = faulty(conf="[keys]\ndue_check = 1")
     load = loaded(rig, keys=2)
@@ -499,10 +500,12 @@ def test_killed_while_a_key_is_deleted(faulty, point):
     rig.ok("RotateKeyOnDemand", KeyId=doomed)  # two objects to destroy
     blob = rig.ok("Encrypt", KeyId=doomed, Plaintext="aGk=")["CiphertextBlob"]
     rig.ok("ScheduleKeyDeletion", KeyId=doomed, PendingWindowInDays=7)
+    before = rig.counts()["C_DestroyObject"]
     rig.restart()
+    at_start = rig.counts()["C_DestroyObject"] - before  # the probe's keys
     assert rig.ok("DescribeKey", KeyId=doomed)["KeyMetadata"]["KeyState"] == "PendingDeletion"
     rig.stop()
-    rig.rules(f"{point} times=1")
+    rig.rules(f"C_DestroyObject after={at_start + place} times=1 {what}")
     rig.start(env={"HSMKMS_RUN": f"env LD_PRELOAD={LIBFAKETIME} FAKETIME=+8d "
                                  "FAKETIME_DONT_FAKE_MONOTONIC=1"}, check=False)
     assert died(rig), "the deletion was due"

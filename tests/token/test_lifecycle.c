@@ -600,6 +600,8 @@ static void test_killed_rotation_is_finished_and_old_blobs_open(void **state)
     keys_rig_restart(&rig);
     struct key *const rotated = now(&id);
     CHECK(uuid_equal(&rotated->record.current_version, &version_id));
+    assert_int_equal(rotated->record.rotations_on_demand, 1);
+    assert_int_equal(rotated->record.rotation_last_ms, rig.clock.fixed_ms);
     check_opens(&old, "data");
     key_unref(rotated);
     key_unref(key);
@@ -634,6 +636,38 @@ static void test_killed_rotation_before_a_good_one_does_not_take_its_place(void 
     CHECK(uuid_equal(&after->record.current_version, &before->record.current_version));
     key_unref(after);
     key_unref(before);
+    key_unref(key);
+}
+
+static void test_killed_rotation_of_a_key_deleted_since_leaves_no_object(void **state)
+{
+    struct kms_error err = { 0 };
+    struct key *const key = make_key();
+    const struct uuid id = key->record.id, version_id = uuid_random();
+    const int64_t start = rig.clock.fixed_ms;
+    char creating[] = "Creating", reason[] = "ON_DEMAND";
+    const struct version_record version = {
+        .id = version_id, .key_id = id, .number = 2, .state = creating, .reason = reason
+    };
+    struct store_tx *tx = NULL;
+    int64_t due_ms = 0;
+
+    (void)state;
+    CHECK_OK(store_begin(rig.store, &tx, &err), err);
+    CHECK_OK(store_put(tx, &version_table, &version, &err), err);
+    CHECK_OK(store_commit(tx, &err), err);
+    make_object(&version_id);
+    CHECK_OK(lifecycle_schedule_deletion(&rig.keyring, &id, 7, &due_ms, &err), err);
+    rig.clock.fixed_ms = due_ms;
+    CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err);
+    rig.clock.fixed_ms = start;
+    keys_rig_restart(&rig);
+    struct key *const gone = now(&id);
+    assert_int_equal(gone->state, KEY_DELETED);
+    assert_string_equal(key_version_find(gone, &version_id)->record.state, "Destroyed");
+    CHECK_FAILS(token_key_verify(rig.token, TOKEN_AES_GCM, &version_id, &err), err,
+                KMS_ERR_NOT_FOUND);
+    key_unref(gone);
     key_unref(key);
 }
 
@@ -727,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_killed_after_the_object_is_finished),
         cmocka_unit_test(test_killed_rotation_is_finished_and_old_blobs_open),
         cmocka_unit_test(test_killed_rotation_before_a_good_one_does_not_take_its_place),
+        cmocka_unit_test(test_killed_rotation_of_a_key_deleted_since_leaves_no_object),
         cmocka_unit_test(test_lost_object_makes_the_key_unavailable_not_gone),
         cmocka_unit_test(test_unknown_objects_are_counted_and_left_alone),
     };
