@@ -12,13 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "hsmkms/audit/record.h"
 #include "hsmkms/base/json_memory.h"
+#include "hsmkms/kms_parts.h"
 
-/* Labels of the service's own token objects. */
-#define LABEL_META_MAC   "hsmkms:meta-mac"
-#define LABEL_CREDENTIAL "hsmkms:cred-wrap:1"
-#define LABEL_VERSIONS   "hsmkms:kv:"
+/* How the labels of key versions begin. */
+#define LABEL_VERSIONS "hsmkms:kv:"
 
 enum kms_exit kms_exit_code(const struct kms_error *err)
 {
@@ -67,8 +65,7 @@ static bool is_account(const char *text)
     return text[12] == '\0';
 }
 
-/* The first region name: what ARNs carry. */
-static struct arn_text first_region(const struct settings *settings)
+struct arn_text kms_region(const struct settings *settings)
 {
     struct arn_text region;
     const char *const names = settings->service_regions;
@@ -111,7 +108,7 @@ static int check_settings(const struct settings *settings, struct kms_error *err
     }
     if (!is_account(settings->service_account))
         return kms_fail(err, KMS_ERR_CONFIG, "service.account must be 12 digits");
-    if (first_region(settings).text[0] == '\0' || strlen(first_region(settings).text) > 63)
+    if (kms_region(settings).text[0] == '\0' || strlen(kms_region(settings).text) > 63)
         return kms_fail(err, KMS_ERR_CONFIG, "service.regions must begin with a region name");
     if ((settings->service_secure_memory & (settings->service_secure_memory - 1)) != 0)
         return kms_fail(err, KMS_ERR_CONFIG, "service.secure_memory must be a power of two");
@@ -151,8 +148,7 @@ int kms_harden(struct kms *kms, struct kms_error *err)
     return secret_heap_open((size_t)kms->settings.service_secure_memory, err);
 }
 
-/* One process at a time works in a state directory. */
-static int lock_state_dir(struct kms *kms, struct kms_error *err)
+int kms_lock_state_dir(struct kms *kms, struct kms_error *err)
 {
     const struct kms_path path = under_state_dir(kms, "", "lock");
     const char *const dir = kms->settings.service_state_dir;
@@ -160,8 +156,12 @@ static int lock_state_dir(struct kms *kms, struct kms_error *err)
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
         return kms_fail(err, KMS_ERR_CONFIG, "cannot make %s: %s", dir, strerrordesc_np(errno));
-    if (stat(dir, &info) < 0 || !S_ISDIR(info.st_mode) || (info.st_mode & 0077) != 0)
-        return kms_fail(err, KMS_ERR_CONFIG, "%s must be a directory with mode 0700", dir);
+    if (stat(dir, &info) < 0 || !S_ISDIR(info.st_mode) || (info.st_mode & 0077) != 0 ||
+        (info.st_uid != geteuid() && info.st_uid != 0))
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "%s must be a directory of the service's own user, or root's, with mode "
+                        "0700",
+                        dir);
     kms->lock_fd = open(path.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (kms->lock_fd < 0)
         return kms_fail(err, KMS_ERR_CONFIG, "cannot open %s: %s", path.text,
@@ -173,7 +173,7 @@ static int lock_state_dir(struct kms *kms, struct kms_error *err)
 
 /* --- token and database ----------------------------------------------------------------------- */
 
-static int open_token(struct kms *kms, struct kms_error *err)
+int kms_open_token(struct kms *kms, struct kms_error *err)
 {
     const struct settings *const settings = &kms->settings;
     const struct token_config config = {
@@ -190,12 +190,6 @@ static int open_token(struct kms *kms, struct kms_error *err)
 
     return token_open(&config, &kms->token, err);
 }
-
-/* The service's own objects, as the token's inventory shows them. */
-struct own_objects {
-    struct uuid meta_mac, credential;
-    unsigned meta_macs, credentials, versions;
-};
 
 static int take_own_object(void *arg, const struct uuid *id, const char *label,
                            struct kms_error *err)
@@ -215,7 +209,7 @@ static int take_own_object(void *arg, const struct uuid *id, const char *label,
     return 0;
 }
 
-static int find_own_objects(struct kms *kms, struct own_objects *ret, struct kms_error *err)
+int kms_find_own_objects(struct kms *kms, struct own_objects *ret, struct kms_error *err)
 {
     if (token_inventory(kms->token, take_own_object, ret, err) < 0)
         return -1;
@@ -232,7 +226,7 @@ static int sign_row(void *ctx, struct span data, uint8_t ret[STORE_MAC_LEN], str
     return token_hmac(kms->token, &kms->installation.meta_mac_key, data, ret, err);
 }
 
-static int open_store(struct kms *kms, struct kms_error *err)
+int kms_open_store(struct kms *kms, struct kms_error *err)
 {
     const struct kms_path path = under_state_dir(kms, "", "hsmkms.db");
 
@@ -248,9 +242,14 @@ static int take_installation(void *arg, const void *record, struct kms_error *er
     return record_copy(&installation_table, record, &kms->installation, err);
 }
 
+int kms_read_installation(struct kms *kms, struct kms_error *err)
+{
+    return store_each(kms->store, &installation_table, take_installation, kms, err);
+}
+
 static int load_installation(struct kms *kms, const struct own_objects *own, struct kms_error *err)
 {
-    if (store_each(kms->store, &installation_table, take_installation, kms, err) < 0)
+    if (kms_read_installation(kms, err) < 0)
         return -1;
     if (uuid_is_nil(&kms->installation.id) ||
         !uuid_equal(&kms->installation.meta_mac_key, &own->meta_mac))
@@ -262,7 +261,7 @@ static int load_installation(struct kms *kms, const struct own_objects *own, str
     return 0;
 }
 
-static bool has_database(const struct kms *kms)
+bool kms_has_database(const struct kms *kms)
 {
     return access(under_state_dir(kms, "", "hsmkms.db").text, F_OK) == 0;
 }
@@ -271,23 +270,23 @@ static int open_database(struct kms *kms, struct kms_error *err)
 {
     struct own_objects own = { 0 };
 
-    if (find_own_objects(kms, &own, err) < 0)
+    if (kms_find_own_objects(kms, &own, err) < 0)
         return -1;
-    if (!has_database(kms) && own.meta_macs == 0)
+    if (!kms_has_database(kms) && own.meta_macs == 0)
         return kms_fail(err, KMS_ERR_CONFIG, "not initialised: run hsmkms-admin init");
-    if (!has_database(kms) || own.meta_macs == 0)
+    if (!kms_has_database(kms) || own.meta_macs == 0)
         return kms_fail(err, KMS_ERR_INTEGRITY, "%s is missing: restore it from its backup",
                         own.meta_macs ? "the database of this token"
                                       : "the token of this database");
     kms->installation.meta_mac_key = own.meta_mac;
-    if (open_store(kms, err) < 0)
+    if (kms_open_store(kms, err) < 0)
         return -1;
     return load_installation(kms, &own, err);
 }
 
 /* --- the floors above ------------------------------------------------------------------------- */
 
-static int open_trail(struct kms *kms, struct audit_tail *ret, struct kms_error *err)
+int kms_open_trail(struct kms *kms, struct audit_tail *ret, struct kms_error *err)
 {
     const struct settings *const settings = &kms->settings;
     const struct kms_path dir = under_state_dir(kms, settings->audit_dir, "audit");
@@ -304,7 +303,7 @@ static int open_audit(struct kms *kms, struct kms_error *err)
 {
     struct audit_tail tail = { 0 };
 
-    if (open_trail(kms, &tail, err) < 0)
+    if (kms_open_trail(kms, &tail, err) < 0)
         return -1;
     if (tail.cut)
         log_event(&kms->log, LOG_LEVEL_WARN, "audit-line-cut",
@@ -330,10 +329,11 @@ static int open_keyring(struct kms *kms, struct kms_error *err)
         .gcm_rotate = settings->keys_gcm_rotate,
         .gcm_refuse = settings->keys_gcm_refuse,
         .on_demand_rotations = settings->keys_on_demand_rotations,
+        .deletion_hold_s = settings->keys_deletion_hold,
     };
 
     if (keyring_open(&kms->keyring, kms->token, kms->store, &kms->clock, limits, &kms->installation,
-                     first_region(settings).text, &kms->strangers, err) < 0)
+                     kms_region(settings).text, &kms->strangers, err) < 0)
         return -1;
     if (kms->strangers)
         log_event(&kms->log, LOG_LEVEL_WARN, "unknown-token-objects",
@@ -342,7 +342,7 @@ static int open_keyring(struct kms *kms, struct kms_error *err)
     return 0;
 }
 
-static int open_iam(struct kms *kms, struct kms_error *err)
+int kms_open_iam(struct kms *kms, struct kms_error *err)
 {
     const struct iam_config config = {
         .token = kms->token,
@@ -375,7 +375,8 @@ static int open_api(struct kms *kms, struct kms_error *err)
 int kms_open(struct kms *kms, struct kms_error *err)
 {
     static int (*const floors[])(struct kms *, struct kms_error *) = {
-        lock_state_dir, open_token, open_database, open_audit, open_keyring, open_iam, open_api,
+        kms_lock_state_dir, kms_open_token, open_database, open_audit,
+        open_keyring,       kms_open_iam,   open_api,
     };
 
     for (size_t i = 0; i < ARRAY_LEN(floors); i++)
@@ -397,118 +398,4 @@ void kms_done(struct kms *kms)
     if (kms->lock_fd >= 0)
         (void)close(kms->lock_fd); /* gives the lock back */
     *kms = (struct kms){ .lock_fd = -1 };
-}
-
-/* --- a new installation ----------------------------------------------------------------------- */
-
-/* An init that was interrupted may have left a database, but none with an installation in it. */
-static int check_not_made(struct kms *kms, const struct own_objects *found, struct kms_error *err)
-{
-    if (!has_database(kms))
-        return 0;
-    if (found->meta_macs) {
-        kms->installation.meta_mac_key = found->meta_mac;
-        if (open_store(kms, err) < 0 ||
-            store_each(kms->store, &installation_table, take_installation, kms, err) < 0)
-            return -1;
-        if (uuid_is_nil(&kms->installation.id))
-            return 0;
-    }
-    return kms_fail(err, KMS_ERR_CONFIG, "there is an installation in %s already",
-                    kms->settings.service_state_dir);
-}
-
-/* The service's own token keys; those of an interrupted init are taken up again. */
-static int make_own_objects(struct kms *kms, const struct own_objects *found, struct kms_error *err)
-{
-    struct installation_record *const installation = &kms->installation;
-    uint8_t canary[TOKEN_CANARY_LEN] = { 0 };
-
-    installation->meta_mac_key = found->meta_macs ? found->meta_mac : uuid_random();
-    installation->credential_key = found->credentials ? found->credential : uuid_random();
-    if (!found->meta_macs && token_key_generate(kms->token, TOKEN_HMAC, &installation->meta_mac_key,
-                                                LABEL_META_MAC, canary, err) < 0)
-        return -1;
-    if ((found->credentials
-             ? token_key_canary(kms->token, &installation->credential_key, canary, err)
-             : token_key_generate(kms->token, TOKEN_AES_GCM, &installation->credential_key,
-                                  LABEL_CREDENTIAL, canary, err)) < 0)
-        return -1;
-    buf_append(&installation->credential_canary, SPAN_ARRAY(canary));
-    return buf_check(&installation->credential_canary, err);
-}
-
-static int save_installation(struct kms *kms, struct kms_error *err)
-{
-    struct installation_record *const installation = &kms->installation;
-    struct store_tx *tx = NULL;
-
-    installation->id = uuid_random();
-    installation->created_ms = clock_wall_ms(&kms->clock);
-    installation->account = strdup(kms->settings.service_account);
-    if (installation->account == NULL)
-        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory");
-    if ((kms->store == NULL && open_store(kms, err) < 0) || store_begin(kms->store, &tx, err) < 0)
-        return -1;
-    if (store_put(tx, &installation_table, installation, err) < 0) {
-        store_rollback(tx);
-        return -1;
-    }
-    return store_commit(tx, err);
-}
-
-/* How the trail begins: an intent before there is anything, and what was made. */
-static int record_init(struct kms *kms, enum audit_phase phase, const char *access_key_id,
-                       struct kms_error *err)
-{
-    AUTO(buf) line = { 0 };
-    json_auto_t *made = access_key_id ? json_pack("{s:s}", "accessKeyId", access_key_id) : NULL;
-
-    const struct audit_record record = {
-        .phase = phase,
-        .time_ms = clock_wall_ms(&kms->clock),
-        .event_name = "InitInstallation",
-        .service_event = true,
-        .account = kms->settings.service_account,
-        .region = first_region(&kms->settings).text,
-        .event_id = uuid_random(),
-        .additional = made,
-        .state_sequence = phase == AUDIT_RESULT ? store_sequence(kms->store) : 0,
-    };
-    if (access_key_id && made == NULL)
-        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a record");
-    if (audit_record_format(&record, &line, err) < 0)
-        return -1;
-    return audit_write(kms->audit, buf_take(&line), err);
-}
-
-/* Nothing that an installation could have left, but for what an interrupted init did. */
-static int may_init(struct kms *kms, struct own_objects *ret_found, struct kms_error *err)
-{
-    struct audit_tail tail = { 0 };
-
-    if (find_own_objects(kms, ret_found, err) < 0)
-        return -1;
-    if (ret_found->versions && !has_database(kms))
-        return kms_fail(err, KMS_ERR_INTEGRITY,
-                        "the token holds %u key versions, but their database is not here: restore "
-                        "it, or use another token",
-                        ret_found->versions);
-    if (check_not_made(kms, ret_found, err) < 0 || open_trail(kms, &tail, err) < 0)
-        return -1;
-    if (tail.state_sequence > 0)
-        return kms_fail(err, KMS_ERR_CONFIG, "the audit directory holds another trail already");
-    return 0;
-}
-
-int kms_init(struct kms *kms, char ret_id[21], struct secret *ret_secret, struct kms_error *err)
-{
-    struct own_objects found = { 0 };
-
-    if (lock_state_dir(kms, err) < 0 || open_token(kms, err) < 0 ||
-        may_init(kms, &found, err) < 0 || record_init(kms, AUDIT_INTENT, NULL, err) < 0 ||
-        make_own_objects(kms, &found, err) < 0 || save_installation(kms, err) < 0 ||
-        open_iam(kms, err) < 0 || access_key_create(kms->iam, "", ret_id, ret_secret, err) < 0)
-        return -1;
-    return record_init(kms, AUDIT_RESULT, ret_id, err);
 }

@@ -72,19 +72,20 @@ static const struct {
 };
 
 static const struct ck_rule rules[RV_CLASSES] = {
-    /*                  if it stays so               retry  trips  */
-    [RV_OK]         = { KMS_ERR_NONE,                false, false },
-    [RV_CIPHERTEXT] = { KMS_ERR_INVALID_CIPHERTEXT,  false, false },
-    [RV_DOUBT]      = { KMS_ERR_KEY_UNAVAILABLE,     true,  true  },
-    [RV_SESSION]    = { KMS_ERR_KEY_UNAVAILABLE,     true,  true  },
-    [RV_HANDLE]     = { KMS_ERR_KEY_UNAVAILABLE,     true,  false },
-    [RV_LOGIN]      = { KMS_ERR_KEY_UNAVAILABLE,     true,  true  },
-    [RV_DEVICE]     = { KMS_ERR_KEY_UNAVAILABLE,     true,  true  },
-    [RV_RESET]      = { KMS_ERR_KEY_UNAVAILABLE,     true,  true  },
-    [RV_MEMORY]     = { KMS_ERR_KEY_UNAVAILABLE,     false, false },
-    [RV_PIN]        = { KMS_ERR_KEY_UNAVAILABLE,     false, true  },
-    [RV_RANDOM]     = { KMS_ERR_KEY_UNAVAILABLE,     false, false },
-    [RV_BUG]        = { KMS_ERR_INTERNAL,            true,  false },
+    /* what got lost is made anew, and may get lost again; what is ill is asked once more */
+    /*                  if it stays so              retries  trips  */
+    [RV_OK]         = { KMS_ERR_NONE,               0,       false },
+    [RV_CIPHERTEXT] = { KMS_ERR_INVALID_CIPHERTEXT, 0,       false },
+    [RV_DOUBT]      = { KMS_ERR_KEY_UNAVAILABLE,    1,       true  },
+    [RV_SESSION]    = { KMS_ERR_KEY_UNAVAILABLE,    3,       true  },
+    [RV_HANDLE]     = { KMS_ERR_KEY_UNAVAILABLE,    3,       false },
+    [RV_LOGIN]      = { KMS_ERR_KEY_UNAVAILABLE,    3,       true  },
+    [RV_DEVICE]     = { KMS_ERR_KEY_UNAVAILABLE,    1,       true  },
+    [RV_RESET]      = { KMS_ERR_KEY_UNAVAILABLE,    1,       true  },
+    [RV_MEMORY]     = { KMS_ERR_KEY_UNAVAILABLE,    0,       false },
+    [RV_PIN]        = { KMS_ERR_KEY_UNAVAILABLE,    0,       true  },
+    [RV_RANDOM]     = { KMS_ERR_KEY_UNAVAILABLE,    0,       false },
+    [RV_BUG]        = { KMS_ERR_INTERNAL,           1,       false },
 };
 /* clang-format on */
 

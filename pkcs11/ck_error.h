@@ -30,8 +30,8 @@ enum ck_class {
 /* How the callers of a failed call go on. */
 struct ck_rule {
     enum kms_err code; /* when it stays so */
-    bool retry;        /* once, on a new session, if the call has no side effect */
-    bool trips;        /* a second failure opens the breaker */
+    unsigned retries;  /* on new sessions, if the call has no side effect */
+    bool trips;        /* a failure after them opens the breaker */
 };
 
 enum ck_class ck_class(CK_RV rv);

@@ -16,12 +16,30 @@ void copy_drop(struct cache *cache, struct session *owner, struct object *object
         return;
     (void)P11(owner, C_DestroyObject, object->copy); /* its handle is never used again */
     object->copy = CK_INVALID_HANDLE;
+    atomic_store(&object->forgotten, false);
     atomic_store(&object->uses, 0);
 
     /* the last place moves into the one that is free now */
     struct object *const last = cache->copies[--cache->copied];
     cache->copies[object->copy_place] = last;
     last->copy_place = object->copy_place;
+}
+
+void copy_forget(struct cache *cache, struct object *object)
+{
+    if (object->copy == CK_INVALID_HANDLE)
+        return;
+    atomic_store(&object->forgotten, true);
+    atomic_store(&cache->forgotten, true);
+}
+
+void copy_drop_forgotten(struct cache *cache, struct session *owner)
+{
+    if (!atomic_exchange(&cache->forgotten, false))
+        return;
+    for (unsigned i = cache->copied; i > 0; i--) /* a drop moves the last one, seen before */
+        if (atomic_load(&cache->copies[i - 1]->forgotten))
+            copy_drop(cache, owner, cache->copies[i - 1]);
 }
 
 /* Frees one place: the hand passes by what was used since its last round, once. */
@@ -50,6 +68,14 @@ static bool is_strict(struct session *session, CK_OBJECT_HANDLE handle)
            attr_flag_is(&got.list[2], false) && attr_flag_is(&got.list[3], false);
 }
 
+/* The token's word, and not a session or handle that got lost on the way. */
+static bool is_answer(CK_RV rv)
+{
+    const enum ck_class class = ck_class(rv);
+
+    return class != RV_SESSION && class != RV_HANDLE && class != RV_LOGIN;
+}
+
 void copy_make(struct cache *cache, struct session *session, struct session *owner,
                struct object *object, const uint8_t canary[TOKEN_CANARY_LEN])
 {
@@ -66,8 +92,9 @@ void copy_make(struct cache *cache, struct session *session, struct session *own
         return;
     }
     if (!is_strict(session, copy) || canary_open(session, copy, &object->id, canary) != CKR_OK) {
+        object->copy_refused = is_answer(session->rv);
+        atomic_store(&object->uses, 0);
         (void)P11(owner, C_DestroyObject, copy); /* never used */
-        object->copy_refused = true;
         return;
     }
     make_room(cache, owner);

@@ -7,25 +7,32 @@
 
 #define NAME_ROOM 300
 
-ssize_t file_read(const char *path, uint8_t *room, size_t size)
+ssize_t file_read_open(int fd, uint8_t *room, size_t size)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     size_t len = 0;
     uint8_t beyond;
     ssize_t got = 0;
 
-    if (fd < 0)
-        return -1;
     while (len < size && (got = read(fd, room + len, size - len)) > 0)
         len += (size_t)got;
     if (got >= 0 && len == size && read(fd, &beyond, 1) != 0) {
         errno = EFBIG;
         got = -1;
     }
+    return got < 0 ? -1 : (ssize_t)len;
+}
+
+ssize_t file_read(const char *path, uint8_t *room, size_t size)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0)
+        return -1;
+    const ssize_t len = file_read_open(fd, room, size);
     const int saved = errno;
     (void)close(fd); /* read-only */
     errno = saved;
-    return got < 0 ? -1 : (ssize_t)len;
+    return len;
 }
 
 int file_sync(int dir, const char *name)

@@ -10,6 +10,9 @@
 /* Reads a whole file. -1 and errno when it cannot be read or is larger than size. */
 ssize_t file_read(const char *path, uint8_t *room, size_t size);
 
+/* The same of an open file, which stays open. */
+ssize_t file_read_open(int fd, uint8_t *room, size_t size);
+
 /*
  * Writes a temporary file in dir, syncs it, renames it to name, syncs dir. Mode 0600.
  * Errors: CONFIG (the directory cannot be written to).

@@ -34,7 +34,7 @@ CK_RV gcm_open(struct session *session, CK_OBJECT_HANDLE key, const uint8_t iv[T
         rv = P11(session, C_Decrypt, (CK_BYTE_PTR)sealed.ptr, sealed.len, ret, &len);
         if (rv == CKR_OK && len != sealed.len - TOKEN_TAG_LEN)
             rv = session_saw(session, "C_Decrypt (length)", CKR_DEVICE_ERROR);
-    } else if (ck_class(rv) == RV_CIPHERTEXT) {
+    } else if (ck_class(rv) == RV_CIPHERTEXT || ck_class(rv) == RV_DOUBT) {
         /* no ciphertext was shown to it yet, so this is no verdict on one */
         rv = session_saw(session, "C_DecryptInit", CKR_DEVICE_ERROR);
     }
@@ -61,7 +61,7 @@ CK_RV canary_make(struct session *session, CK_OBJECT_HANDLE key, const struct uu
     const struct canary_aad aad = canary_aad(id);
 
     if (getentropy(ret, TOKEN_IV_LEN) != 0)
-        return CKR_DEVICE_ERROR;
+        return session_saw(session, "getentropy", CKR_DEVICE_ERROR);
     return gcm_seal(session, key, ret, SPAN_ARRAY(aad.bytes), SPAN_ARRAY(zeros),
                     ret + TOKEN_IV_LEN);
 }
@@ -76,6 +76,6 @@ CK_RV canary_open(struct session *session, CK_OBJECT_HANDLE key, const struct uu
                               span_of(canary + TOKEN_IV_LEN, CANARY_PLAIN + TOKEN_TAG_LEN), plain);
 
     if (rv == CKR_OK && memcmp(plain, zeros, CANARY_PLAIN) != 0) /* public: always zeros */
-        return CKR_ENCRYPTED_DATA_INVALID;
+        return session_saw(session, "C_Decrypt (canary)", CKR_ENCRYPTED_DATA_INVALID);
     return rv;
 }

@@ -1,9 +1,11 @@
 #include "pkcs11/login.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <sodium.h>
@@ -22,14 +24,18 @@
 
 /* The PIN */
 
+static bool is_credential(const char *pin_file)
+{
+    return strncmp(pin_file, CREDENTIAL, sizeof(CREDENTIAL) - 1) == 0;
+}
+
 static int pin_path(const char *pin_file, char path[PATH_MAX], struct kms_error *err)
 {
-    const size_t prefix = sizeof(CREDENTIAL) - 1;
     const char *dir = "", *name = pin_file;
 
-    if (strncmp(pin_file, CREDENTIAL, prefix) == 0) {
+    if (is_credential(pin_file)) {
         dir = getenv("CREDENTIALS_DIRECTORY"); /* before threads, and never set by us */
-        name = pin_file + prefix;
+        name = pin_file + sizeof(CREDENTIAL) - 1;
         if (dir == NULL || dir[0] == '\0')
             return kms_fail_detail(err, KMS_ERR_CONFIG, "no $CREDENTIALS_DIRECTORY for %s",
                                    pin_file);
@@ -42,17 +48,50 @@ static int pin_path(const char *pin_file, char path[PATH_MAX], struct kms_error 
     return 0;
 }
 
+/* Who can read the PIN can use every key. systemd guards its credentials by directory. */
+static int pin_guarded(int fd, const char *path, bool credential, struct kms_error *err)
+{
+    struct stat info;
+
+    if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode))
+        return kms_fail_detail(err, KMS_ERR_CONFIG, "PIN file %s is not a regular file", path);
+    if (!credential && (info.st_mode & (S_IRWXG | S_IRWXO)))
+        return kms_fail_detail(err, KMS_ERR_CONFIG,
+                               "PIN file %s has mode %04o, which lets others at it; make it 0600",
+                               path, info.st_mode & 07777);
+    return 0;
+}
+
+/* ret_len: bytes read. */
+static int pin_load(const char *path, bool credential, struct secret *pin, ssize_t *ret_len,
+                    struct kms_error *err)
+{
+    /* what is judged is what is read: the open file; a pipe must not make us wait */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int done = -1;
+
+    if (fd < 0)
+        return kms_fail_detail(err, KMS_ERR_CONFIG, "cannot open PIN file %s: %s", path,
+                               strerror(errno));
+    if (pin_guarded(fd, path, credential, err) == 0) {
+        *ret_len = file_read_open(fd, pin->ptr, pin->len);
+        done = *ret_len < 0 ? kms_fail_detail(err, KMS_ERR_CONFIG, "cannot read PIN file %s: %s",
+                                              path, strerror(errno))
+                            : 0;
+    }
+    (void)close(fd); /* read-only */
+    return done;
+}
+
 static int pin_read(const char *pin_file, struct secret *ret, struct kms_error *err)
 {
     AUTO(secret) pin = { 0 };
     char path[PATH_MAX];
+    ssize_t len = 0;
 
-    if (pin_path(pin_file, path, err) < 0 || secret_new(&pin, PIN_MAX, err) < 0)
+    if (pin_path(pin_file, path, err) < 0 || secret_new(&pin, PIN_MAX, err) < 0 ||
+        pin_load(path, is_credential(pin_file), &pin, &len, err) < 0)
         return -1;
-    ssize_t len = file_read(path, pin.ptr, pin.len);
-    if (len < 0)
-        return kms_fail_detail(err, KMS_ERR_CONFIG, "cannot read PIN file %s: %s", path,
-                               strerror(errno));
     if (len > 0 && pin.ptr[len - 1] == '\n')
         len--;
     if (len == 0)

@@ -16,7 +16,7 @@
 #include "pkcs11/session.h"
 
 struct login {
-    const char *pin_file; /* path, or "credential:NAME" */
+    const char *pin_file; /* path of a file for its owner only, or "credential:NAME" */
     const char *state_dir;
     unsigned tries; /* C_Login calls so far */
 };
@@ -24,7 +24,8 @@ struct login {
 /*
  * Logs the session's token in, unless it is already.
  *
- * Errors:  CONFIG (PIN file, state directory); PIN_LATCHED; KEY_UNAVAILABLE
+ * Errors:  CONFIG (PIN file absent, empty or open to others; state directory); PIN_LATCHED;
+ *          KEY_UNAVAILABLE
  */
 CHECKED int login_user(struct login *login, struct session *session, struct kms_error *err);
 

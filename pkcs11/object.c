@@ -175,6 +175,18 @@ int object_search(struct session *session, const struct uuid *id, object_seen_fn
 
 /* The table */
 
+const char *object_fault_text(enum object_fault fault)
+{
+    static const char *const texts[] = {
+        [OBJECT_GOOD] = NULL,
+        [OBJECT_ABSENT] = "the token has no key with this id",
+        [OBJECT_TWICE] = "several keys in the token have this id",
+        [OBJECT_WEAK] = "the key with this id is not private, not sensitive, or extractable",
+    };
+
+    return texts[fault];
+}
+
 struct object *object_lookup(const struct cache *cache, const struct uuid *id)
 {
     struct object *found = NULL;
@@ -225,7 +237,8 @@ CK_OBJECT_HANDLE object_use(struct object *object)
 {
     if (!atomic_load_explicit(&object->recent, memory_order_relaxed))
         atomic_store_explicit(&object->recent, true, memory_order_relaxed);
-    if (object->copy != CK_INVALID_HANDLE)
+    if (object->copy != CK_INVALID_HANDLE &&
+        !atomic_load_explicit(&object->forgotten, memory_order_relaxed))
         return object->copy;
     atomic_fetch_add_explicit(&object->uses, 1, memory_order_relaxed);
     return object->handle;
@@ -247,6 +260,7 @@ void cache_unbind(struct cache *cache)
     for (struct object *object = cache->table; object; object = object->hh.next) {
         bind(object, CK_INVALID_HANDLE, OBJECT_GOOD);
         object->copy = CK_INVALID_HANDLE;
+        atomic_store(&object->forgotten, false);
         object->look_again_us = 0;
         atomic_store(&object->checked, false);
     }

@@ -7,7 +7,8 @@
  * Some tokens are faster on a copy of a key in session memory. Keys that are used often get one,
  * up to a limit; a copy that was not used since the last round gives way (second chance).
  *
- * Threads: object_lookup and object_use with the token's lock shared; all else with it exclusive.
+ * Threads: object_lookup, object_use and copy_forget with the token's lock shared; all else with it
+ * exclusive.
  */
 
 /* A table that cannot grow must not end the process. */
@@ -26,15 +27,19 @@ enum object_fault {
     OBJECT_WEAK    /* not private, not sensitive, or extractable */
 };
 
+/* A fault in words; NULL for OBJECT_GOOD. */
+const char *object_fault_text(enum object_fault fault);
+
 struct object {
     struct uuid id;
     CK_OBJECT_HANDLE handle, copy; /* CK_INVALID_HANDLE: none */
     enum object_fault fault;
     bool copy_refused;
     int64_t look_again_us;
-    _Atomic bool checked;  /* the canary opened under this handle */
-    _Atomic bool recent;   /* used since the copies' hand last came by */
-    _Atomic unsigned uses; /* of the token's own object, until a copy is due */
+    _Atomic bool checked;   /* the canary opened under this handle */
+    _Atomic bool forgotten; /* the copy is not to be used any more */
+    _Atomic bool recent;    /* used since the copies' hand last came by */
+    _Atomic unsigned uses;  /* of the token's own object, until a copy is due */
     unsigned copy_place;
     UT_hash_handle hh;
 };
@@ -44,6 +49,7 @@ struct cache {
     struct object **copies; /* copied of limit places in use */
     unsigned limit, copied, hand, recheck;
     unsigned keys, ignored;
+    _Atomic bool forgotten; /* of some copy */
 };
 
 /* limit: most copies, 0 for none. */
@@ -114,6 +120,10 @@ void copy_make(struct cache *cache, struct session *session, struct session *own
                struct object *object, const uint8_t canary[TOKEN_CANARY_LEN]);
 
 void copy_drop(struct cache *cache, struct session *owner, struct object *object);
+
+/* The copy is not used from the next object_use on; copy_drop_forgotten drops it. */
+void copy_forget(struct cache *cache, struct object *object);
+void copy_drop_forgotten(struct cache *cache, struct session *owner);
 
 /* Drops some copies whose original is gone or may no longer encrypt; a few at each call. */
 void copy_recheck(struct cache *cache, struct session *session, struct session *owner);

@@ -66,6 +66,7 @@ int token_alone(struct token *token, enum patience patience, struct kms_error *e
     if (lock_in_time(token, patience, err) < 0)
         return -1;
     pool_close_retired(&token->pool);
+    copy_drop_forgotten(&token->cache, &token->owner);
     if (token->manage.broken && renew_manage(token, err) < 0) {
         const enum ck_class class = ck_class(token->manage.rv);
         unlock(token);
@@ -76,11 +77,23 @@ int token_alone(struct token *token, enum patience patience, struct kms_error *e
     return 0;
 }
 
+/* On a new session, and on another one where a lost session may get lost again. */
+static bool is_well(struct token *token)
+{
+    for (unsigned tries = 0;; tries++) {
+        struct kms_error sick = { 0 };
+
+        if (renew_manage(token, &sick) == 0 &&
+            probe_health(&token->probe, &token->manage, &sick) == 0)
+            return true;
+        if (tries == ck_rule(ck_class(token->manage.rv))->retries)
+            return false;
+    }
+}
+
 void token_alone_done(struct token *token, bool failed)
 {
-    struct kms_error sick = { 0 };
-    const bool well = !failed || (renew_manage(token, &sick) == 0 &&
-                                  probe_health(&token->probe, &token->manage, &sick) == 0);
+    const bool well = !failed || is_well(token);
 
     if (!well)
         token->manage.broken = true;

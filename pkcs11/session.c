@@ -135,8 +135,10 @@ bool session_replace(struct pool *pool, struct session *session)
     CK_SESSION_HANDLE fresh = CK_INVALID_HANDLE;
 
     session->broken = true;
-    if (!retire(pool, session->handle))
+    if (!retire(pool, session->handle)) {
+        (void)session_saw(session, "C_CloseSession (too many to close)", CKR_SESSION_COUNT);
         return false;
+    }
     session->handle = CK_INVALID_HANDLE;
     if (session_saw(session, "C_OpenSession", open_handle(pool->module, &fresh)) != CKR_OK)
         return false;

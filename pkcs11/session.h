@@ -78,7 +78,7 @@ void pool_give(struct pool *pool, struct session *session);
 
 /*
  * Opens a new session in place of this one and retires the old one. False: the session stays
- * broken and the next user of it tries again.
+ * broken, its rv says why, and the next user of it tries again.
  */
 bool session_replace(struct pool *pool, struct session *session);
 

@@ -35,7 +35,7 @@ struct token {
     struct guard guard;
     struct login login;
     pthread_rwlock_t lock; /* prefers writers */
-    pthread_mutex_t turn;  /* of serial modules: guards nothing, saves their own locks a fight */
+    pthread_mutex_t turn;  /* recursive; guards nothing, saves a serial module's locks a fight */
     struct pool pool;
     struct session owner;  /* holds login, copies and health key; closed last */
     struct session manage; /* for searches, generation, destruction */

@@ -43,6 +43,17 @@ static void lock_init(pthread_rwlock_t *lock)
     (void)pthread_rwlockattr_destroy(&how);
 }
 
+/* Taken for a row of calls, and again by each of them. */
+static void turn_init(pthread_mutex_t *turn)
+{
+    pthread_mutexattr_t how;
+
+    (void)pthread_mutexattr_init(&how);
+    (void)pthread_mutexattr_settype(&how, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(turn, &how);
+    (void)pthread_mutexattr_destroy(&how);
+}
+
 /*
  * SoftHSM's files are guarded before it reads them. A module says what it is only after it was
  * started, so one that does not look like SoftHSM by its name and is, is started twice.
@@ -99,7 +110,7 @@ int token_open(const struct token_config *config, struct token **ret, struct kms
     if (token == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for a token");
     lock_init(&token->lock);
-    (void)pthread_mutex_init(&token->turn, NULL);
+    turn_init(&token->turn);
     if (open_all(token, config, err) < 0) {
         token_close(token);
         return -1;
@@ -130,7 +141,7 @@ void token_close(struct token *token)
     free(token);
 }
 
-/* Upkeep and health */
+/* Upkeep */
 
 void token_tick(struct token *token)
 {
@@ -141,32 +152,6 @@ void token_tick(struct token *token)
         return;
     copy_recheck(&token->cache, &token->manage, &token->owner);
     token_alone_done(token, false);
-}
-
-int token_probe(struct token *token, struct kms_error *err)
-{
-    if (token_pass(token, err) < 0)
-        return -1;
-    if (atomic_load(&token->random_stuck))
-        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
-                               "the token's random generator repeats itself");
-
-    struct session *const session = pool_take(&token->pool);
-    atomic_store_explicit(&session->since_us, clock_mono_us(), memory_order_relaxed);
-    (void)pthread_rwlock_rdlock(&token->lock);
-    int healthy = -1;
-    if (session->broken && !session_replace(&token->pool, session))
-        (void)session_fail(session, err);
-    else
-        healthy = probe_health(&token->probe, session, err);
-    if (healthy < 0)
-        session->broken = true;
-    (void)pthread_rwlock_unlock(&token->lock);
-    atomic_store_explicit(&session->since_us, 0, memory_order_relaxed);
-    pool_give(&token->pool, session);
-    if (healthy < 0)
-        token_trip(token);
-    return healthy;
 }
 
 /* Status */

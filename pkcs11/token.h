@@ -31,7 +31,8 @@ struct token_config {
     const char *module;     /* exact path of the module */
     const char *uri;        /* PKCS#11 URI that names exactly one token (RFC 7512) */
     const char *init_args;  /* for pReserved of C_Initialize, or "" */
-    const char *pin_file;   /* path, or "credential:NAME" under $CREDENTIALS_DIRECTORY */
+    const char *pin_file;   /* path of a file of mode 0600 or 0400, or "credential:NAME" under
+                               $CREDENTIALS_DIRECTORY */
     const char *state_dir;  /* the PIN latch and the guard's copies live here */
     unsigned sessions;      /* pool size, 1 or more */
     unsigned copies;        /* most session copies, 0: none */
@@ -51,7 +52,12 @@ struct token_config {
 CHECKED int token_open(const struct token_config *config, struct token **ret,
                        struct kms_error *err);
 
-/* Every caller has stopped. Accepts NULL. */
+/*
+ * Every caller has stopped. Accepts NULL. A PKCS#11 call cannot be cancelled: while one hangs its
+ * caller does not stop, and one that hangs in here holds up whoever closes. What has to end in
+ * time sets the process a deadline. Nothing is lost by that: what a function here made is durable
+ * when it returns.
+ */
 void token_close(struct token *token);
 
 /* What kind of key to make; a row of mech.c each. */
@@ -97,7 +103,11 @@ CHECKED int token_key_destroy(struct token *token, const struct uuid *id, struct
 CHECKED int token_key_canary(struct token *token, const struct uuid *id,
                              uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err);
 
-/* Drops a session copy, so that the next use touches the token's own object. */
+/*
+ * Takes a session copy out of use: the next use touches the token's own object. The copy itself is
+ * dropped by the next call that runs alone, token_tick() at the latest, so that this one need not
+ * wait for cryptographic calls.
+ */
 void token_key_forget(struct token *token, const struct uuid *id);
 
 /* len random bytes of the token's generator, mixed with the kernel's. */
@@ -126,6 +136,17 @@ CHECKED int token_decrypt(struct token *token, const struct token_key *key,
 
 CHECKED int token_hmac(struct token *token, const struct uuid *id, struct span data,
                        uint8_t ret[TOKEN_HMAC_LEN], struct kms_error *err);
+
+/*
+ * Several calls in a row: where the module works on one call at a time anyway, other threads wait
+ * for this one to finish its row instead of fighting over every call. Only a matter of speed; a
+ * thread that waited long enough goes on without. AUTO(token_turn) turn = { 0 } gives it back.
+ */
+struct token_turn {
+    struct token *token; /* NULL: not taken */
+};
+void token_turn_take(struct token *token, struct token_turn *ret);
+void token_turn_done(struct token_turn *turn);
 
 /*
  * Calls each for every secret key object with a 16-byte CKA_ID, in no order. label is at most 64

@@ -14,7 +14,8 @@ struct work {
     const uint8_t *iv;
     struct span aad, input;
     uint8_t *output;
-    bool *repeats; /* set when the token's generator repeats itself */
+    bool *repeats;             /* set when the token's generator repeats itself */
+    const struct probe *probe; /* its health key is what to use */
 };
 
 /* How one attempt ended. */
@@ -28,10 +29,12 @@ struct attempt {
     const char *why; /* for classes that are no answer of the token */
 };
 
+#define MORE_FAILURES 2 /* condemn a ciphertext; only bad ones pay for them */
+
 /*
  * Was it the ciphertext or the token? On the same session the canary has to open, and the work
- * has to fail again: a fault that passes must not make good data look corrupt, and bad data must
- * not cost a session.
+ * has to fail again and again: a fault that passes must not make good data look corrupt, and bad
+ * data must not cost a session.
  */
 static enum ck_class judge(const struct token *token, struct session *session, CK_OBJECT_HANDLE key,
                            const struct work *work)
@@ -41,9 +44,11 @@ static enum ck_class judge(const struct token *token, struct session *session, C
                                           : canary_open(session, probe->health, &probe->health_id,
                                                         probe->health_canary);
 
-    if (canary != CKR_OK)
-        return RV_DOUBT;
-    const enum ck_class again = ck_class(work->run(session, key, work));
+    if (canary != CKR_OK) /* that it is no good ciphertext is no verdict on ours */
+        return ck_class(canary) == RV_CIPHERTEXT ? RV_DOUBT : ck_class(canary);
+    enum ck_class again = RV_DOUBT;
+    for (unsigned i = 0; again == RV_DOUBT && i < MORE_FAILURES; i++)
+        again = ck_class(work->run(session, key, work));
     return again == RV_DOUBT ? RV_CIPHERTEXT : again;
 }
 
@@ -69,26 +74,19 @@ static enum ck_class run_keyed(const struct token *token, struct session *sessio
     return class == RV_DOUBT && work->opens ? judge(token, session, key, work) : class;
 }
 
-static const char *const fault_texts[] = {
-    [OBJECT_GOOD] = NULL,
-    [OBJECT_ABSENT] = "the token has no key with this id",
-    [OBJECT_TWICE] = "several keys in the token have this id",
-    [OBJECT_WEAK] = "the key with this id is not private, not sensitive, or extractable",
-};
-
 /* Shared lock held. */
 static enum ck_class run_locked(struct token *token, struct session *session,
                                 const struct work *work, struct attempt *ret)
 {
     if (session->broken && !session_replace(&token->pool, session))
-        return ck_class(session->rv) == RV_OK ? RV_SESSION : ck_class(session->rv);
+        return ck_class(session->rv);
     if (work->id == NULL)
         return ck_class(work->run(session, CK_INVALID_HANDLE, work));
 
     struct object *const object = object_lookup(&token->cache, work->id);
     ret->unbound = object == NULL || object->handle == CK_INVALID_HANDLE;
     if (object && object->fault != OBJECT_GOOD)
-        ret->why = fault_texts[object->fault];
+        ret->why = object_fault_text(object->fault);
     if (ret->unbound || object->fault != OBJECT_GOOD)
         return RV_HANDLE;
     return run_keyed(token, session, object, work, ret);
@@ -97,35 +95,41 @@ static enum ck_class run_locked(struct token *token, struct session *session,
 #define TURN_WAIT_MS 20 /* a call in memory takes microseconds; one that hangs is not waited for   \
                          */
 
-/*
- * A module whose calls share one lock loses more to fights over it than a second thread gains.
- * One after the other is faster, but no safer: who waits too long goes on without a turn.
- */
-static bool turn_take(struct token *token)
+void token_turn_take(struct token *token, struct token_turn *ret)
 {
     struct timespec until;
 
     if (!token->module.profile->serial)
-        return false;
-    if (pthread_mutex_trylock(&token->turn) == 0)
-        return true;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += TURN_WAIT_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
+        return;
+    if (pthread_mutex_trylock(&token->turn) != 0) {
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += TURN_WAIT_MS * 1000000L;
+        if (until.tv_nsec >= 1000000000L) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000L;
+        }
+        if (pthread_mutex_timedlock(&token->turn, &until) != 0)
+            return;
     }
-    return pthread_mutex_timedlock(&token->turn, &until) == 0;
+    ret->token = token;
+}
+
+void token_turn_done(struct token_turn *turn)
+{
+    if (turn->token)
+        (void)pthread_mutex_unlock(&turn->token->turn);
+    turn->token = NULL;
 }
 
 static struct attempt run_once(struct token *token, const struct work *work)
 {
     struct attempt made = { 0 };
+    AUTO(token_turn) turn = { 0 };
     struct session *const session = pool_take(&token->pool);
 
     atomic_store_explicit(&session->since_us, clock_mono_us(), memory_order_relaxed);
+    token_turn_take(token, &turn); /* before the lock: nobody waits for a turn holding it */
     (void)pthread_rwlock_rdlock(&token->lock);
-    const bool turn = turn_take(token);
     made.class = run_locked(token, session, work, &made);
     made.rv = session->rv;
     made.function = session->function;
@@ -135,9 +139,8 @@ static struct attempt run_once(struct token *token, const struct work *work)
     if (made.class != RV_OK && made.class != RV_CIPHERTEXT && !made.unbound && !session->broken)
         (void)session_replace(&token->pool, session); /* else the next use tries again */
     made.crowded = session->broken && session->rv == CKR_SESSION_COUNT;
-    if (turn)
-        (void)pthread_mutex_unlock(&token->turn);
     (void)pthread_rwlock_unlock(&token->lock);
+    token_turn_done(&turn);
     atomic_store_explicit(&session->since_us, 0, memory_order_relaxed);
     pool_give(&token->pool, session);
     return made;
@@ -184,12 +187,24 @@ static void make_copy(struct token *token, const struct work *work)
 }
 
 /*
- * Attempts until it works or is clear that it does not: one search for the key when it has no
- * handle, and one second attempt after a failure, because none of this work has a side effect.
+ * How many failures are too few to give up: none of this work has a side effect. What the token
+ * holds is looked at twice; where sessions are scarce, other threads may be faster than we.
+ */
+static unsigned retries_after(const struct attempt *made)
+{
+    if (made->crowded)
+        return ck_rule(RV_SESSION)->retries;
+    return made->why ? 1 : ck_rule(made->class)->retries;
+}
+
+/*
+ * Attempts until it works or is clear that it does not. A search for a key that has no handle is
+ * no failure, and made once.
  */
 static int run_work(struct token *token, const struct work *work, struct kms_error *err)
 {
-    bool searched = false, failed = false;
+    bool searched = false;
+    unsigned failures = 0;
 
     for (;;) {
         if (token_pass(token, err) < 0)
@@ -203,15 +218,14 @@ static int run_work(struct token *token, const struct work *work, struct kms_err
         if (made.class == RV_CIPHERTEXT)
             return fail_attempt(&made, err);
 
-        const struct ck_rule *const rule = ck_rule(made.class);
-        const bool again = made.unbound ? !searched : rule->retry && !failed;
+        const bool again = made.unbound ? !searched : failures < retries_after(&made);
         if (!again) {
-            if (rule->trips)
+            if (ck_rule(made.class)->trips)
                 token_trip(token);
             return fail_attempt(&made, err);
         }
         searched = searched || made.unbound;
-        failed = failed || !made.unbound;
+        failures += !made.unbound;
         if (made.crowded && close_retired(token, err) < 0)
             return -1;
         if ((made.class == RV_HANDLE || made.class == RV_LOGIN) && work->id &&
@@ -360,4 +374,32 @@ int token_hmac(struct token *token, const struct uuid *id, struct span data,
                                .output = ret };
 
     return run_work(token, &work, err);
+}
+
+/* Health */
+
+static CK_RV run_probe(struct session *session, CK_OBJECT_HANDLE key, const struct work *work)
+{
+    struct kms_error sick = { 0 };
+
+    (void)key;
+    if (probe_health(work->probe, session, &sick) == 0)
+        return CKR_OK;
+    if (ck_class(session->rv) == RV_CIPHERTEXT) /* of its own making: the token is to blame */
+        return session_saw(session, "health key", CKR_DEVICE_ERROR);
+    return session->rv;
+}
+
+int token_probe(struct token *token, struct kms_error *err)
+{
+    const struct work work = { .run = run_probe, .probe = &token->probe };
+
+    if (atomic_load(&token->random_stuck))
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
+                               "the token's random generator repeats itself");
+    if (run_work(token, &work, err) < 0) {
+        token_trip(token); /* where nothing else does: recovery makes the health key anew */
+        return -1;
+    }
+    return 0;
 }

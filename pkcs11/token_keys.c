@@ -27,7 +27,8 @@ static int make_canary(struct token *token, const struct object *object,
 
     if (canary_make(session, object->handle, &object->id, ret) != CKR_OK ||
         canary_open(session, object->handle, &object->id, ret) != CKR_OK)
-        return session_fail(session, err);
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "canary: %s: %s (0x%lx)",
+                               session->function, ck_name(session->rv), (unsigned long)session->rv);
     return 0;
 }
 
@@ -100,17 +101,33 @@ int token_key_verify(struct token *token, enum token_kind kind, const struct uui
     return good;
 }
 
+/* Exclusive lock held. ret_failed: by the token, and not by what it holds. */
+static int new_canary(struct token *token, const struct uuid *id, uint8_t ret[TOKEN_CANARY_LEN],
+                      bool *ret_failed, struct kms_error *err)
+{
+    struct object *object = NULL;
+
+    *ret_failed = true;
+    if (token_rebind(token, id, &object, err) < 0)
+        return -1;
+    *ret_failed = false;
+    if (object->fault != OBJECT_GOOD)
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "%s",
+                               object_fault_text(object->fault));
+    *ret_failed = make_canary(token, object, ret, err) < 0;
+    return *ret_failed ? -1 : 0;
+}
+
 int token_key_canary(struct token *token, const struct uuid *id,
                      uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
 {
     uint8_t canary[TOKEN_CANARY_LEN];
-    struct object *object = NULL;
+    bool failed = false;
 
     if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
         return -1;
-    const int made =
-        token_rebind(token, id, &object, err) < 0 ? -1 : make_canary(token, object, canary, err);
-    token_alone_done(token, made < 0);
+    const int made = new_canary(token, id, canary, &failed, err);
+    token_alone_done(token, failed);
     if (made < 0)
         return -1;
     memcpy(ret_canary, canary, sizeof(canary));
@@ -144,10 +161,10 @@ int token_key_destroy(struct token *token, const struct uuid *id, struct kms_err
 
 void token_key_forget(struct token *token, const struct uuid *id)
 {
-    (void)pthread_rwlock_wrlock(&token->lock); /* must happen, so it waits as long as it takes */
+    (void)pthread_rwlock_rdlock(&token->lock); /* shared: not held up by a call that hangs */
     struct object *const object = object_lookup(&token->cache, id);
     if (object)
-        copy_drop(&token->cache, &token->owner, object);
+        copy_forget(&token->cache, object);
     (void)pthread_rwlock_unlock(&token->lock);
 }
 

@@ -32,11 +32,17 @@ void api_free(struct api *api)
     free(api);
 }
 
+void api_call_release(struct api_call *call)
+{
+    json_decref(call->parameters); /* jansson's allocators wipe the texts */
+    json_decref(call->result);
+    call->parameters = call->result = NULL;
+}
+
 void api_call_done(struct api_call *call)
 {
-    json_decref(call->parameters);
-    json_decref(call->result);
-    secret_wipe(call, sizeof(*call)); /* jansson's allocators wiped the texts */
+    api_call_release(call);
+    secret_wipe(call, sizeof(*call));
 }
 
 /* True while this second's share of audited refusals is not used up. */

@@ -32,22 +32,25 @@ void api_free(struct api *api);
 /* One call. The door owns it from before api_call until done has run. */
 struct api_call {
     /* from the door */
-    const char *operation;   /* "Encrypt"; an unknown name is answered UNKNOWN_OPERATION */
-    json_t *parameters;      /* an object; owned by the call, released after done */
+    const char *operation; /* "Encrypt"; an unknown name is answered UNKNOWN_OPERATION */
+    json_t *parameters;    /* an object; owned by the call, released after done */
     struct principal principal;
     struct uuid request_id;
     char source_ip[64];
-    char user_agent[256];    /* cut */
-    char tls_version[16], tls_cipher[48]; /* "" when the connection is plain */
-    char host[256];          /* the Host header */
-    void (*done)(struct api_call *call); /* runs once, in a worker's or the committer's thread;
-                                            must not block */
+    char user_agent[256];                  /* cut */
+    char tls_version[16], tls_cipher[48];  /* "" when the connection is plain */
+    char host[256];                        /* the Host header */
+    void (*settle)(struct api_call *call); /* NULL, or runs once in the worker's thread when err or
+                                              result stand: the time to write the answer down. Only
+                                              done says whether it may leave: err may be another */
+    void (*done)(struct api_call *call);   /* runs once, in a worker's or the committer's thread;
+                                              must not block */
 
     /* to the door: either an error or a result */
     struct kms_error err;
-    json_t *result;          /* NULL for operations without output; owned by the call */
-    int64_t begun_us;        /* clock_mono_us() when api_call started */
-    char key_arn[400];       /* key that the call was about, for the log; "" when none */
+    json_t *result;    /* NULL for operations without output; owned by the call */
+    int64_t begun_us;  /* clock_mono_us() when api_call started */
+    char key_arn[400]; /* key that the call was about, for the log; "" when none */
 };
 
 /*
@@ -56,7 +59,10 @@ struct api_call {
  */
 void api_call_run(struct api *api, struct api_call *call);
 
-/* Releases parameters and result, wiping what was private, and zeroes the call. */
+/* Releases parameters and result early, wiping what was private; from settle on. */
+void api_call_release(struct api_call *call);
+
+/* The same, and zeroes the call. */
 void api_call_done(struct api_call *call);
 
 /*

@@ -203,6 +203,8 @@ static void record_and_end(struct op_call *c, struct ending *ending)
     const bool place = reserve_late(c) == 0;
     const bool ready = place && audit_call_format(c, c->phase, &record, &err) == 0;
     dispatch_release(c);
+    if (call->settle)
+        call->settle(call);
     if (ready) {
         audit_submit(api->config.audit, buf_take(&record), on_recorded, ending);
         return; /* call and ending belong to the committer now */

@@ -95,7 +95,9 @@ struct op_call {
     struct request_head *head; /* the request; its struct is the operation's own */
     bool decoded;              /* the request is as the fields say */
     struct key *key, *other; /* references; other: ReEncrypt's destination, an alias's former key */
-    struct envelope envelope; /* of head->blob, where the operation opens one */
+    const char *unmade, *other_unmade; /* predefined aliases in place of keys that make_named_keys()
+                                          is to make; NULL: none */
+    struct envelope envelope;          /* of head->blob, where the operation opens one */
     struct arn_text key_arn, other_arn, alias_arn; /* "" when there is none */
     struct uuid_text version;                      /* of the key, that was used; "" for none */
     char material_id[65], other_material_id[65];

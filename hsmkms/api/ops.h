@@ -8,6 +8,13 @@
 op_step resolve_id, resolve_name, resolve_id_if_given, resolve_blob, resolve_blob_and_name;
 op_step resolve_new_alias, resolve_moved_alias, resolve_alias;
 
+/*
+ * For the run of every operation that finds keys by resolve_name or resolve_blob_and_name: makes
+ * those that a predefined alias names for the first time. Before that c->key, or c->other, is NULL
+ * in their place.
+ */
+op_step make_named_keys;
+
 /* ops_keys.c */
 extern const struct request_shape create_key_shape, describe_key_shape, list_keys_shape;
 extern const struct request_shape update_description_shape, key_only_shape, schedule_deletion_shape;

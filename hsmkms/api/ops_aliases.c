@@ -55,12 +55,13 @@ int op_create_alias(struct op_call *c, struct kms_error *err)
 
 int op_update_alias(struct op_call *c, struct kms_error *err)
 {
-    return lifecycle_update_alias(c->keyring, c->head->alias_name, &c->key->record.id, err);
+    return lifecycle_update_alias(c->keyring, c->head->alias_name, &c->other->record.id,
+                                  &c->key->record.id, err);
 }
 
 int op_delete_alias(struct op_call *c, struct kms_error *err)
 {
-    return lifecycle_delete_alias(c->keyring, c->head->alias_name, err);
+    return lifecycle_delete_alias(c->keyring, c->head->alias_name, &c->key->record.id, err);
 }
 
 static json_t *alias_entry(const struct keyring *keyring, const struct alias *alias)

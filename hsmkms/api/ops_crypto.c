@@ -76,13 +76,14 @@ REQUEST_SHAPE(encrypt);
 REQUEST_SHAPE(decrypt);
 REQUEST_SHAPE(re_encrypt);
 
-/* Every key is symmetric, so one algorithm fits. */
+/* Every key is symmetric, also one that is still to be made, so one algorithm fits. */
 static int algorithm_fits(const char *algorithm, const struct key *key, struct kms_error *err)
 {
     if (strcmp(algorithm, algorithms[0]) == 0)
         return 0;
     return kms_fail(err, KMS_ERR_INVALID_KEY_USAGE,
-                    "Algorithm %s is incompatible with key spec %s.", algorithm, key->record.spec);
+                    "Algorithm %s is incompatible with key spec %s.", algorithm,
+                    key ? key->record.spec : algorithms[0]);
 }
 
 int check_encrypt(struct op_call *c, struct kms_error *err)
@@ -107,7 +108,8 @@ int op_encrypt(struct op_call *c, struct kms_error *err)
     AUTO(buf) blob = { 0 };
     struct uuid version;
 
-    if (material_wrap(c->keyring, c->key, buf_span(&request->context.canonical),
+    if (make_named_keys(c, err) < 0 ||
+        material_wrap(c->keyring, c->key, buf_span(&request->context.canonical),
                       secret_span(&request->plaintext), &blob, err) < 0)
         return -1;
     if (blob_version(&blob, &version, err) < 0 || op_note_version(c, &version, err) < 0)
@@ -197,7 +199,7 @@ int op_re_encrypt(struct op_call *c, struct kms_error *err)
     AUTO(buf) blob = { 0 };
     struct uuid version;
 
-    if (open_twice(c, &request->context, &plain, err) < 0 ||
+    if (open_twice(c, &request->context, &plain, err) < 0 || make_named_keys(c, err) < 0 ||
         material_wrap(c->keyring, c->other, buf_span(&request->destination_context.canonical),
                       secret_span(&plain), &blob, err) < 0)
         return -1;

@@ -78,7 +78,8 @@ static int make_data_key(struct op_call *c, struct secret *ret_plain, struct buf
     const struct data_key_request *const request = OP_REQUEST(data_key, c);
     struct envelope envelope;
 
-    if (material_data_key(c->keyring, c->key, buf_span(&request->context.canonical),
+    if (make_named_keys(c, err) < 0 ||
+        material_data_key(c->keyring, c->key, buf_span(&request->context.canonical),
                           data_key_len(request), ret_plain, ret_blob, err) < 0)
         return -1;
     if (envelope_parse(buf_span(ret_blob), &envelope, err) < 0)

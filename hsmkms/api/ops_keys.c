@@ -249,6 +249,8 @@ int op_create_key(struct op_call *c, struct kms_error *err)
 
 int op_describe_key(struct op_call *c, struct kms_error *err)
 {
+    if (make_named_keys(c, err) < 0)
+        return -1;
     return answer_metadata(c, err);
 }
 

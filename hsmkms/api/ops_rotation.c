@@ -88,18 +88,16 @@ static int append_rotation(json_t *items, const struct key *key, const struct ve
                            struct kms_error *err)
 {
     const bool current = version == key_current(key);
-    char material[65];
-
-    if (key_material_id(version, material, err) < 0)
-        return -1;
     json_t *const item =
         json_pack("{s:s, s:s, s:s}", "KeyId", uuid_format(&key->record.id).text, "KeyMaterialId",
-                  material, "KeyMaterialState", current ? "CURRENT" : "NON_CURRENT");
+                  version->material_id, "KeyMaterialState", current ? "CURRENT" : "NON_CURRENT");
+
     if (item && version->record.reason) {
         (void)json_object_set_new(item, "RotationDate", reply_time(version->record.rotated_ms));
         (void)json_object_set_new(item, "RotationType", json_string(version->record.reason));
     }
-    (void)json_array_append_new(items, item);
+    if (json_array_append_new(items, item) < 0)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
     return 0;
 }
 

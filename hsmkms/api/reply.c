@@ -46,7 +46,8 @@ int reply_material(const struct key *key, const struct uuid *version_id, char re
 
     if (version == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "a key lost the version it used");
-    return key_material_id(version, ret, err);
+    memcpy(ret, version->material_id, sizeof(version->material_id));
+    return 0;
 }
 
 int op_note_version(struct op_call *c, const struct uuid *version_id, struct kms_error *err)
@@ -59,14 +60,11 @@ int op_note_version(struct op_call *c, const struct uuid *version_id, struct kms
 static int add_by_state(json_t *metadata, const struct key *key, struct kms_error *err)
 {
     const struct version *const current = key_current(key);
-    char material[65];
     int failed = 0;
 
-    if (current) {
-        if (key_material_id(current, material, err) < 0)
-            return -1;
-        failed |= json_object_set_new(metadata, "CurrentKeyMaterialId", json_string(material));
-    }
+    if (current)
+        failed |= json_object_set_new(metadata, "CurrentKeyMaterialId",
+                                      json_string(current->material_id));
     if (key->state == KEY_PENDING_DELETION)
         failed |=
             json_object_set_new(metadata, "DeletionDate", reply_time(key->record.deletion_due_ms));

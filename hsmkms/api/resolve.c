@@ -66,20 +66,15 @@ static const char *unmade_alias(const struct op_call *c, const char *identifier)
     return identifier;
 }
 
-/*
- * AWS makes the managed key of a service when it is first asked for. The making has an intent and
- * a result of its own in the audit trail.
- */
+/* The making has an intent and a result of its own in the audit trail. */
 static int make_managed_key(struct op_call *c, const char *alias, struct key **ret,
                             struct kms_error *err)
 {
-    const struct arn_text arn = keyring_alias_arn(c->keyring, alias);
     struct service_event event = { .name = "CreateKey" };
     struct kms_error unrecorded = { 0 };
     struct key *key = NULL;
 
-    if (op_authorize(c, c->op->name, arn.text, NULL, err) < 0 ||
-        audit_service_intent(c->api, &event, err) < 0)
+    if (audit_service_intent(c->api, &event, err) < 0)
         return -1;
     if (lifecycle_managed_key(c->keyring, alias, &key, err) < 0)
         event.failed = err;
@@ -95,23 +90,53 @@ static int make_managed_key(struct op_call *c, const char *alias, struct key **r
     return 0;
 }
 
-static int key_by_name(struct op_call *c, const char *identifier, struct key **ret,
-                       struct kms_error *err)
+int make_named_keys(struct op_call *c, struct kms_error *err)
 {
-    const char *const alias = unmade_alias(c, identifier);
+    struct key *key = NULL;
 
-    if (alias)
-        return make_managed_key(c, alias, ret, err);
-    return find_key(c, identifier, true, ret, err);
+    if (c->unmade) {
+        if (make_managed_key(c, c->unmade, &key, err) < 0)
+            return -1;
+        op_set_key(c, key);
+    }
+    if (c->other_unmade) {
+        if (make_managed_key(c, c->other_unmade, &c->other, err) < 0)
+            return -1;
+        c->other_arn = keyring_key_arn(c->keyring, &c->other->record.id);
+    }
+    return 0;
 }
 
+/*
+ * AWS makes the managed key of a service when it is first asked for. A request that is refused or
+ * a dry run asks for nothing, so the alias stands for the key, also before iam, until run.
+ */
 int resolve_name(struct op_call *c, struct kms_error *err)
 {
     struct key *key = NULL;
 
-    if (key_by_name(c, c->head->key_id, &key, err) < 0)
+    c->unmade = unmade_alias(c, c->head->key_id);
+    if (c->unmade) {
+        c->alias_arn = keyring_alias_arn(c->keyring, c->unmade);
+        return 0;
+    }
+    if (find_key(c, c->head->key_id, true, &key, err) < 0)
         return -1;
     op_set_key(c, key);
+    return 0;
+}
+
+static int resolve_destination(struct op_call *c, struct kms_error *err)
+{
+    const char *const identifier = c->head->destination_id;
+
+    c->other_unmade = unmade_alias(c, identifier);
+    if (c->other_unmade) /* the gate asks iam for keys and for the first alias */
+        return op_authorize(c, c->op->other.action,
+                            keyring_alias_arn(c->keyring, c->other_unmade).text, NULL, err);
+    if (find_key(c, identifier, true, &c->other, err) < 0)
+        return -1;
+    c->other_arn = keyring_key_arn(c->keyring, &c->other->record.id);
     return 0;
 }
 
@@ -142,7 +167,7 @@ static int key_beside_blob(struct op_call *c, struct kms_error *err)
 {
     if (resolve_name(c, err) < 0 || envelope_parse(buf_span(&c->head->blob), &c->envelope, err) < 0)
         return -1;
-    if (uuid_equal(&c->envelope.installation, &c->keyring->installation) &&
+    if (c->key && uuid_equal(&c->envelope.installation, &c->keyring->installation) &&
         uuid_equal(&c->envelope.key_id, &c->key->record.id))
         return 0;
     return kms_fail(err, KMS_ERR_INCORRECT_KEY,
@@ -174,10 +199,7 @@ int resolve_blob(struct op_call *c, struct kms_error *err)
 /* ReEncrypt: the ciphertext's key, and the destination by name. */
 int resolve_blob_and_name(struct op_call *c, struct kms_error *err)
 {
-    if (resolve_blob(c, err) < 0 || key_by_name(c, c->head->destination_id, &c->other, err) < 0)
-        return -1;
-    c->other_arn = keyring_key_arn(c->keyring, &c->other->record.id);
-    return 0;
+    return resolve_blob(c, err) < 0 || resolve_destination(c, err) < 0 ? -1 : 0;
 }
 
 /* The rules of alias names that no pattern says. */

@@ -1,5 +1,6 @@
 #include "hsmkms/api/worker.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -7,8 +8,10 @@
 #include "hsmkms/api/audit_call.h"
 #include "hsmkms/keys/lifecycle.h"
 
-#define TICK_SECONDS 5  /* between token_tick() calls */
-#define PAGE         64 /* keys held at a time */
+#define US_PER_SECOND INT64_C(1000000)
+#define TICK_SECONDS  5                    /* between token_tick() calls */
+#define PAGE          64                   /* keys held at a time */
+#define STEP_MS       (60 * MS_PER_SECOND) /* what the wall clock may be set by unnoticed */
 
 struct worker {
     struct api *api;
@@ -16,7 +19,35 @@ struct worker {
     pthread_mutex_t mutex; /* guards stop */
     pthread_cond_t wake;   /* on the monotonic clock */
     bool stop;
+    int64_t offset_ms;     /* wall clock minus monotonic clock, when it ran evenly from */
+    int64_t even_since_us; /* the start, or the last step of the wall clock */
 };
+
+static int64_t clock_offset_ms(const struct api *api)
+{
+    return clock_wall_ms(api->config.clock) - clock_mono_us() / 1000;
+}
+
+static void trust_clock_from_now(struct worker *worker)
+{
+    worker->offset_ms = clock_offset_ms(worker->api);
+    worker->even_since_us = clock_mono_us();
+}
+
+/*
+ * A clock that is slewed moves both clocks; one that is set, in one step or in many, was wrong
+ * before or is wrong now.
+ */
+static void watch_clock(struct worker *worker)
+{
+    const int64_t step_ms = clock_offset_ms(worker->api) - worker->offset_ms;
+
+    if (step_ms < STEP_MS && step_ms > -STEP_MS)
+        return;
+    trust_clock_from_now(worker);
+    log_event(worker->api->config.log, LOG_LEVEL_WARN, "clock-stepped",
+              "ms=%" PRId64 " advice=\"due deletions wait for keys.deletion_hold again\"", step_ms);
+}
 
 static int rotate_due(struct keyring *keyring, const struct uuid *id, struct kms_error *err)
 {
@@ -56,12 +87,27 @@ static int serve_duty(struct api *api, const struct key *key, enum due_kind kind
     return err->code == KMS_ERR_NONE ? 0 : -1;
 }
 
+/*
+ * What is destroyed does not come back when the clock turns out to have been wrong. The clock is
+ * looked at after it was believed, so that no step lies in between.
+ */
+static bool is_held(struct api *api, const struct key *key, enum due_kind kind)
+{
+    struct worker *const worker = api->worker;
+
+    if (worker == NULL || kind != DUE_DELETION || key->state == KEY_DELETING)
+        return false;
+    watch_clock(worker);
+    return clock_mono_us() - worker->even_since_us <
+           api->config.keyring->limits.deletion_hold_s * US_PER_SECOND;
+}
+
 static size_t serve_key(struct api *api, const struct key *key)
 {
     const enum due_kind kind = lifecycle_due(api->config.keyring, key);
     struct kms_error err = { 0 };
 
-    if (kind == DUE_NOTHING)
+    if (kind == DUE_NOTHING || is_held(api, key, kind))
         return 0;
     if (serve_duty(api, key, kind, &err) == 0)
         return 1;
@@ -110,11 +156,12 @@ static void *work(void *arg)
     int64_t next_us = clock_mono_us(); /* the first round is at once */
 
     do {
+        watch_clock(worker);
         token_tick(api->config.keyring->token);
         if (clock_mono_us() < next_us)
             continue;
         (void)worker_round(api);
-        next_us = clock_mono_us() + api->config.due_check_s * 1000000;
+        next_us = clock_mono_us() + api->config.due_check_s * US_PER_SECOND;
     } while (!wait_tick(worker));
     return NULL;
 }
@@ -138,11 +185,13 @@ int api_worker_start(struct api *api, struct kms_error *err)
     if (worker == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the worker");
     worker->api = api;
+    trust_clock_from_now(worker);
+    api->worker = worker; /* the thread looks there */
     if (start_thread(worker) != 0) {
+        api->worker = NULL;
         free(worker);
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "the background worker did not start");
     }
-    api->worker = worker;
     return 0;
 }
 

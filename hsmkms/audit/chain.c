@@ -38,12 +38,15 @@ static uint64_t result_sequence(const json_t *record)
     return phase && strcmp(phase, "result") == 0 && number > 0 ? (uint64_t)number : 0;
 }
 
+static bool mentions(struct span record, struct span word)
+{
+    return memmem(record.ptr, record.len, word.ptr, word.len) != NULL;
+}
+
 /* The same from text. Results are few, so only what may be one is parsed. */
 static uint64_t result_sequence_of(struct span record)
 {
-    static const char word[] = "\"result\"";
-
-    if (memmem(record.ptr, record.len, word, sizeof(word) - 1) == NULL)
+    if (!mentions(record, SPAN_LITERAL("\"result\"")))
         return 0;
     json_auto_t *object = json_loadb((const char *)record.ptr, record.len, 0, NULL);
     return result_sequence(object);
@@ -134,11 +137,41 @@ static const char *check_carried(struct chain *chain, struct span *line)
     return NULL;
 }
 
+/* Members that only some lines have; a second "seq" would be two lines that lost a newline. */
+static bool is_special(struct span rest)
+{
+    return mentions(rest, SPAN_LITERAL("\"result\"")) ||
+           mentions(rest, SPAN_LITERAL("\"carried\"")) || mentions(rest, SPAN_LITERAL("\"seq\""));
+}
+
+/*
+ * What a line says of the state sequence; NULL, or what is wrong with it. Only what may say
+ * something is parsed: the next line's hash vouches for the rest, and a start must not be slow.
+ */
+static const char *check_members(const struct chain *chain, struct span line, struct span rest,
+                                 uint64_t *ret)
+{
+    *ret = 0;
+    if (!is_one_object(line))
+        return "it is not a JSON object";
+    if (!chain->carry && !is_special(rest))
+        return NULL;
+    json_auto_t *object =
+        json_loadb((const char *)line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(object))
+        return "it is not a JSON object";
+    if (!chain->carry && json_object_get(object, "carried"))
+        return "it carries a state sequence but does not begin a segment";
+    *ret = result_sequence(object);
+    return NULL;
+}
+
 const char *chain_check(struct chain *chain, struct span line)
 {
     struct chain next = *chain;
     struct span rest = line;
     uint8_t hash[SHA256_LEN];
+    uint64_t state_sequence = 0;
     struct kms_error ignored = { 0 };
     const struct prefix want = prefix_format(chain);
 
@@ -146,19 +179,14 @@ const char *chain_check(struct chain *chain, struct span line)
         return "it does not have the next number";
     if (!take_text(&rest, want.prev))
         return "it does not continue the line before";
-    const char *const problem = chain->carry ? check_carried(&next, &rest) : NULL;
+    const char *problem = chain->carry ? check_carried(&next, &rest) : NULL;
+    if (problem == NULL)
+        problem = check_members(chain, line, rest, &state_sequence);
     if (problem)
         return problem;
-
-    json_auto_t *object =
-        json_loadb((const char *)line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
-    if (!json_is_object(object))
-        return "it is not a JSON object";
-    if (!chain->carry && json_object_get(object, "carried"))
-        return "it carries a state sequence but does not begin a segment";
     if (sha256_of(line, hash, &ignored) < 0)
         return "it cannot be hashed";
-    move_on(&next, hash, result_sequence(object));
+    move_on(&next, hash, state_sequence);
     *chain = next;
     return NULL;
 }

@@ -27,7 +27,13 @@ void base64_append(struct buf *ret, struct span bytes)
 
 void hex_format(char *text, struct span bytes)
 {
-    sodium_bin2hex(text, 2 * bytes.len + 1, bytes.ptr, bytes.len);
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < bytes.len; i++) {
+        *text++ = digits[bytes.ptr[i] >> 4];
+        *text++ = digits[bytes.ptr[i] & 0x0f];
+    }
+    *text = '\0';
 }
 
 void hex_append(struct buf *ret, struct span bytes)

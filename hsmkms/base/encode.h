@@ -1,9 +1,10 @@
 #pragma once
 
 /*
- * Bytes as text: base64 with padding and lower-case hex. What may touch secrets takes constant time
- * for a given length (libsodium); what appends to a public buffer does not. Only canonical base64
- * is accepted: right padding, zero trailing bits, no blanks, so that one ciphertext has one text.
+ * Bytes as text: base64 with padding and lower-case hex. base64_format and base64_parse may see
+ * secrets and take constant time for a given length (libsodium); the others are for public bytes.
+ * Only canonical base64 is accepted: right padding, zero trailing bits, no blanks, so that one
+ * ciphertext has one text.
  */
 
 #include "hsmkms/base/buf.h"

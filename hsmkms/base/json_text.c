@@ -46,21 +46,22 @@ static size_t utf8_len(struct span text)
     return point < least[len] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) ? 0 : len;
 }
 
+static bool is_plain(uint8_t byte)
+{
+    return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
 /* Bytes at the front of text that stand in a JSON string as they are. */
 static size_t plain_len(struct span text)
 {
-    size_t len = 0;
+    size_t len = 0, step = 1;
 
-    while (len < text.len) {
-        const uint8_t byte = text.ptr[len];
-        size_t step = 1;
-
-        if (byte < 0x20 || byte == '"' || byte == '\\' || byte == 0x7f)
-            break;
-        if (byte >= 0x80)
-            step = utf8_len(span_of(text.ptr + len, text.len - len));
-        if (step == 0)
-            break;
+    while (step > 0) {
+        while (len < text.len && is_plain(text.ptr[len]))
+            len++;
+        if (len == text.len || text.ptr[len] < 0x80)
+            return len;
+        step = utf8_len(span_of(text.ptr + len, text.len - len));
         len += step;
     }
     return len;
@@ -194,9 +195,12 @@ void json_text_append(struct buf *ret, const json_t *tree)
 
 void json_text_append_string(struct buf *ret, struct span text)
 {
-    struct out counted = { 0 };
+    struct out counted = { .len = text.len + 2 };
 
-    put_string(&counted, text);
+    if (plain_len(text) < text.len) {
+        counted.len = 0;
+        put_string(&counted, text);
+    }
     struct out written = { .room = (char *)buf_room(ret, counted.len) };
     if (written.room)
         put_string(&written, text);

@@ -19,6 +19,15 @@ struct log {
 void log_event(const struct log *log, enum log_level level, const char *event, const char *format,
                ...) PRINTF_LIKE(4, 5);
 
+/*
+ * An event that anybody may cause, without a credential: LOG_REFUSALS_PER_SECOND such lines in a
+ * second, so that a stranger fills no disk. Of more only the number is said, before the first line
+ * of a later second.
+ */
+#define LOG_REFUSALS_PER_SECOND 100
+void log_refusal(const struct log *log, enum log_level level, const char *event, const char *format,
+                 ...) PRINTF_LIKE(4, 5);
+
 /* An event with everything an error knows. */
 void log_error(const struct log *log, enum log_level level, const char *event,
                const struct kms_error *err);

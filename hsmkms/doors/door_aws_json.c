@@ -16,6 +16,8 @@ struct aws_request {
     struct api_call call;
     const struct door_aws *door;
     struct http_exchange *exchange;
+    struct http_answer answer;
+    enum kms_err answered; /* what the answer says */
 };
 
 /* Answers */
@@ -102,11 +104,12 @@ static void log_request(const struct log *log, const struct api_call *call)
     const enum kms_err code = call->err.code;
     const struct uuid_text id = uuid_format(&call->request_id);
 
-    log_event(log, LOG_LEVEL_INFO, "call",
-              "id=%s action=%s key=%s principal=%s access_key=%s result=%s ms=%.3f", id.text,
-              text_or_dash(call->operation), text_or_dash(call->key_arn),
-              text_or_dash(call->principal.arn), text_or_dash(call->principal.access_key_id),
-              code ? kms_err_name(code) : "ok", (double)(clock_mono_us() - call->begun_us) / 1000);
+    (call->principal.arn[0] ? log_event : log_refusal)(
+        log, LOG_LEVEL_INFO, "call",
+        "id=%s action=%s key=%s principal=%s access_key=%s result=%s ms=%.3f", id.text,
+        text_or_dash(call->operation), text_or_dash(call->key_arn),
+        text_or_dash(call->principal.arn), text_or_dash(call->principal.access_key_id),
+        code ? kms_err_name(code) : "ok", (double)(clock_mono_us() - call->begun_us) / 1000);
     if (kms_err_status(code) >= 500)
         log_event(log, LOG_LEVEL_ERROR, "call-failed", "id=%s error=%s detail=\"%s\" where=%s",
                   id.text, kms_err_name(code), call->err.detail, call->err.where);
@@ -114,22 +117,44 @@ static void log_request(const struct log *log, const struct api_call *call)
 
 /* The end of a request */
 
+static void write_answer(struct aws_request *state)
+{
+    struct api_call *const call = &state->call;
+
+    if (call->err.code != KMS_ERR_NONE || answer_result(call, &state->answer, &call->err) < 0)
+        answer_error(&call->err, &call->request_id, &state->answer);
+    state->answered = call->err.code;
+    log_request(state->door->log, call);
+}
+
+static struct aws_request *request_of(struct api_call *call)
+{
+    return (struct aws_request *)(void *)((char *)call - offsetof(struct aws_request, call));
+}
+
+/* In the worker: writing, logging and wiping are done by the time the record is durable. */
+static void settle_call(struct api_call *call)
+{
+    write_answer(request_of(call));
+    api_call_release(call);
+}
+
 static void end(struct aws_request *state)
 {
     struct http_exchange *const exchange = state->exchange;
-    struct api_call *const call = &state->call;
-    struct http_answer answer;
 
-    if (call->err.code != KMS_ERR_NONE || answer_result(call, &answer, &call->err) < 0)
-        answer_error(&call->err, &call->request_id, &answer);
-    log_request(state->door->log, call);
-    api_call_done(call);
+    if (state->answer.status == 0 || state->answered != state->call.err.code) {
+        wiping_free(state->answer.body); /* it said what is not to be known */
+        write_answer(state);
+    }
+    const struct http_answer answer = state->answer;
+    api_call_done(&state->call);
     http_answer(exchange, &answer); /* state is gone with the exchange */
 }
 
 static void end_call(struct api_call *call)
 {
-    end((struct aws_request *)(void *)((char *)call - offsetof(struct aws_request, call)));
+    end(request_of(call));
 }
 
 /* The request */
@@ -154,16 +179,26 @@ static size_t word_len(const char *text, size_t most)
 }
 
 /* The access key id that a request names, whether or not it is theirs. */
-static void claim(const struct http_request *request, char ret[64])
+static struct span named_access_key(const struct http_request *request)
 {
     static const char mark[] = "Credential=";
     const char *const authorization = http_header_find(request, "authorization");
     const char *const found = authorization ? strstr(authorization, mark) : NULL;
     const char *const id = found ? found + strlen(mark) : "";
-    const size_t len = word_len(id, 63);
 
-    memcpy(ret, id, len);
-    ret[len] = '\0';
+    return span_of(id, word_len(id, 63));
+}
+
+/*
+ * Nothing is proven yet, so the address comes first and whole: who names another's access key uses
+ * up no share but that of their own address. An IPv6 address leaves room for the 20 characters of
+ * an access key id.
+ */
+static void claim(const struct http_request *request, char ret[64])
+{
+    const struct span id = named_access_key(request);
+
+    (void)snprintf(ret, 64, "%s %.*s", request->peer, (int)id.len, (const char *)id.ptr);
 }
 
 static void begin_call(const struct http_request *request, struct api_call *call)
@@ -171,6 +206,7 @@ static void begin_call(const struct http_request *request, struct api_call *call
     call->operation = "";
     call->request_id = uuid_random();
     call->begun_us = clock_mono_us();
+    call->settle = settle_call;
     call->done = end_call;
     copy_ascii(call->source_ip, sizeof(call->source_ip), request->peer);
     copy_ascii(call->user_agent, sizeof(call->user_agent), http_header_find(request, "user-agent"));
@@ -219,10 +255,9 @@ static int read_call(const struct door_aws *door, const struct http_request *req
     struct kms_error *const err = &call->err;
 
     if (sigv4_verify(&door->sigv4, request, request->received_ms, &call->principal, err) < 0) {
-        char named[64];
-        claim(request, named);
-        (void)snprintf(call->principal.access_key_id, sizeof(call->principal.access_key_id), "%s",
-                       named);
+        const struct span named = named_access_key(request);
+        (void)snprintf(call->principal.access_key_id, sizeof(call->principal.access_key_id), "%.*s",
+                       (int)named.len, (const char *)named.ptr);
         return -1;
     }
     if (read_operation(request, &call->operation, err) < 0 || check_content(request, err) < 0)
@@ -291,8 +326,8 @@ static void serve_rest(void *ctx, struct http_exchange *exchange)
 
     answer_error(&err, &id, &answer);
     answer.status = is_root(http_exchange_request(exchange)) ? 405 : 404;
-    log_event(door->log, LOG_LEVEL_INFO, "call", "id=%s action=- result=%d", uuid_format(&id).text,
-              answer.status);
+    log_refusal(door->log, LOG_LEVEL_INFO, "call", "id=%s action=- result=%d",
+                uuid_format(&id).text, answer.status);
     http_answer(exchange, &answer);
 }
 

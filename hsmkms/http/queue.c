@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HASH_NONFATAL_OOM 1 /* a table that cannot grow does not end the process */
 #include <uthash.h>
 #include <utlist.h>
 
@@ -57,6 +58,10 @@ static struct queue_claimant *claimant_get(struct queue *queue, const char *name
         return NULL;
     memcpy(claimant->name, name, len);
     HASH_ADD_KEYPTR(hh, queue->by_name, claimant->name, len, claimant);
+    if (claimant->hh.tbl == NULL) { /* no memory: it was not added */
+        free(claimant);
+        return NULL;
+    }
     DL_APPEND(queue->turns, claimant);
     return claimant;
 }

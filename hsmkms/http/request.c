@@ -39,11 +39,12 @@ static void log_answer(const struct request_handler *self, const struct http_exc
 
     if (level > self->shared->log->level)
         return;
-    log_event(self->shared->log, level, refused ? "refused" : "request",
-              "id=%s door=%s status=%d us=%" PRId64 " peer=%s bytes=%" PRIu64,
-              exchange->answer.request_id[0] ? exchange->answer.request_id : "-",
-              exchange->door ? exchange->door->door->name : "-", status,
-              clock_mono_us() - exchange->begun_us, exchange->peer, exchange->body_seen);
+    (refused ? log_refusal : log_event)(
+        self->shared->log, level, refused ? "refused" : "request",
+        "id=%s door=%s status=%d us=%" PRId64 " peer=%s bytes=%" PRIu64,
+        exchange->answer.request_id[0] ? exchange->answer.request_id : "-",
+        exchange->door ? exchange->door->door->name : "-", status,
+        clock_mono_us() - exchange->begun_us, exchange->peer, exchange->body_seen);
 }
 
 static void add_headers(const struct request_handler *self, const struct http_exchange *exchange,

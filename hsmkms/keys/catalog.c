@@ -3,17 +3,28 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#define HASH_NONFATAL_OOM 1 /* a table that cannot grow does not end the process */
+#include <uthash.h>
+
 /* Pointers in ascending order of what compare says; grows by doubling. */
 struct sorted {
     void **items;
     size_t count, cap;
 };
 
+/* The aliases of one key, while it has one; struct alias *, by name, borrowed from the catalog. */
+struct pointing {
+    struct uuid key_id;
+    struct sorted aliases;
+    UT_hash_handle hh;
+};
+
 struct catalog {
-    pthread_rwlock_t lock; /* guards both arrays and the reference counts' first increment */
+    pthread_rwlock_t lock; /* guards what follows and the reference counts' first increment */
     struct sorted keys;    /* struct key *, by id */
     struct sorted aliases; /* struct alias *, by name */
-    size_t visible;        /* customer keys that clients can see */
+    struct pointing *by_key;
+    size_t visible; /* customer keys that clients can see */
 };
 
 typedef int compare_fn(const void *wanted, const void *item);
@@ -64,7 +75,7 @@ static size_t sorted_after(const struct sorted *sorted, const void *wanted, comp
 static bool sorted_insert(struct sorted *sorted, size_t place, void *item)
 {
     if (sorted->count == sorted->cap) {
-        const size_t cap = sorted->cap ? 2 * sorted->cap : 64;
+        const size_t cap = sorted->cap ? 2 * sorted->cap : 2;
         void **const moved = reallocarray(sorted->items, cap, sizeof(*moved));
         if (moved == NULL)
             return false;
@@ -83,6 +94,69 @@ static void sorted_remove(struct sorted *sorted, size_t place)
     sorted->count--;
     memmove(sorted->items + place, sorted->items + place + 1,
             (sorted->count - place) * sizeof(*sorted->items));
+}
+
+/* Under the lock. NULL: the key has no alias. */
+static struct pointing *pointing_find(const struct catalog *catalog, const struct uuid *key_id)
+{
+    struct pointing *pointing = NULL;
+
+    HASH_FIND(hh, catalog->by_key, key_id, sizeof(*key_id), pointing);
+    return pointing;
+}
+
+/* Under the lock. NULL: out of memory. */
+static struct pointing *pointing_get(struct catalog *catalog, const struct uuid *key_id)
+{
+    struct pointing *pointing = pointing_find(catalog, key_id);
+
+    if (pointing)
+        return pointing;
+    pointing = calloc(1, sizeof(*pointing));
+    if (pointing == NULL)
+        return NULL;
+    pointing->key_id = *key_id;
+    HASH_ADD(hh, catalog->by_key, key_id, sizeof(*key_id), pointing);
+    if (pointing->hh.tbl == NULL) { /* no memory: it was not added */
+        free(pointing);
+        return NULL;
+    }
+    return pointing;
+}
+
+/* Under the lock: forgets a key without aliases. */
+static void pointing_tidy(struct catalog *catalog, struct pointing *pointing)
+{
+    if (pointing->aliases.count > 0)
+        return;
+    HASH_DEL(catalog->by_key, pointing);
+    free(pointing->aliases.items);
+    free(pointing);
+}
+
+/* Under the lock. False: out of memory. */
+static bool pointing_add(struct catalog *catalog, const struct uuid *key_id, struct alias *alias)
+{
+    struct pointing *const pointing = pointing_get(catalog, key_id);
+    bool found = false;
+
+    if (pointing == NULL)
+        return false;
+    const size_t place = sorted_place(&pointing->aliases, alias->name, compare_alias, &found);
+    const bool added = sorted_insert(&pointing->aliases, place, alias);
+    pointing_tidy(catalog, pointing);
+    return added;
+}
+
+/* Under the lock: an alias that was added to the key it names. */
+static void pointing_remove(struct catalog *catalog, const struct alias *alias)
+{
+    struct pointing *const pointing = pointing_find(catalog, &alias->key_id);
+    bool found = false;
+
+    sorted_remove(&pointing->aliases,
+                  sorted_place(&pointing->aliases, alias->name, compare_alias, &found));
+    pointing_tidy(catalog, pointing);
 }
 
 struct catalog *catalog_new(void)
@@ -107,8 +181,10 @@ void catalog_free(struct catalog *catalog)
         return;
     for (size_t i = 0; i < catalog->keys.count; i++)
         key_unref(catalog->keys.items[i]);
-    for (size_t i = 0; i < catalog->aliases.count; i++)
+    for (size_t i = 0; i < catalog->aliases.count; i++) {
+        pointing_remove(catalog, catalog->aliases.items[i]);
         free(catalog->aliases.items[i]);
+    }
     free(catalog->keys.items);
     free(catalog->aliases.items);
     (void)pthread_rwlock_destroy(&catalog->lock);
@@ -204,54 +280,80 @@ bool catalog_alias(struct catalog *catalog, const char *name, struct alias *ret)
     return found;
 }
 
+/* Under the lock: all aliases, or those of one key. */
+static struct sorted aliases_of(const struct catalog *catalog, const struct uuid *key_id)
+{
+    const struct pointing *const pointing = key_id ? pointing_find(catalog, key_id) : NULL;
+
+    if (key_id == NULL)
+        return catalog->aliases;
+    return pointing ? pointing->aliases : (struct sorted){ 0 };
+}
+
 size_t catalog_aliases(struct catalog *catalog, const char *after, const struct uuid *key_id,
                        struct alias *ret, size_t most)
 {
     size_t count = 0;
 
     (void)pthread_rwlock_rdlock(&catalog->lock);
-    for (size_t i = sorted_after(&catalog->aliases, after, compare_alias);
-         i < catalog->aliases.count && count < most; i++) {
-        const struct alias *const alias = catalog->aliases.items[i];
-        if (key_id == NULL || uuid_equal(&alias->key_id, key_id))
-            ret[count++] = *alias;
-    }
+    const struct sorted aliases = aliases_of(catalog, key_id);
+    for (size_t i = sorted_after(&aliases, after, compare_alias); i < aliases.count && count < most;
+         i++)
+        ret[count++] = *(const struct alias *)aliases.items[i];
     (void)pthread_rwlock_unlock(&catalog->lock);
     return count;
 }
 
 size_t catalog_alias_count(struct catalog *catalog, const struct uuid *key_id)
 {
-    size_t count = 0;
-
     (void)pthread_rwlock_rdlock(&catalog->lock);
-    for (size_t i = 0; i < catalog->aliases.count; i++)
-        count += uuid_equal(&((const struct alias *)catalog->aliases.items[i])->key_id, key_id);
+    const size_t count = aliases_of(catalog, key_id).count;
     (void)pthread_rwlock_unlock(&catalog->lock);
     return count;
 }
 
-int catalog_alias_put(struct catalog *catalog, const struct alias *alias, struct kms_error *err)
+/* Under the lock: into both orders, or into none. */
+static bool insert_alias(struct catalog *catalog, size_t place, const struct alias *alias)
 {
-    bool found = false, stored = true;
     struct alias *const copy = malloc(sizeof(*copy));
 
     if (copy == NULL)
-        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory in the catalog");
+        return false;
     *copy = *alias;
-    (void)pthread_rwlock_wrlock(&catalog->lock);
-    const size_t place = sorted_place(&catalog->aliases, copy->name, compare_alias, &found);
-    if (found) {
-        free(catalog->aliases.items[place]);
-        catalog->aliases.items[place] = copy;
-    } else {
-        stored = sorted_insert(&catalog->aliases, place, copy);
+    if (pointing_add(catalog, &copy->key_id, copy)) {
+        if (sorted_insert(&catalog->aliases, place, copy))
+            return true;
+        pointing_remove(catalog, copy);
     }
-    (void)pthread_rwlock_unlock(&catalog->lock);
-    if (stored)
-        return 0;
     free(copy);
-    return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory in the catalog");
+    return false;
+}
+
+/* Under the lock: one of the same name, that may point at another key. */
+static bool replace_alias(struct catalog *catalog, struct alias *held, const struct alias *alias)
+{
+    if (!uuid_equal(&held->key_id, &alias->key_id)) {
+        if (!pointing_add(catalog, &alias->key_id, held))
+            return false;
+        pointing_remove(catalog, held);
+    }
+    *held = *alias;
+    return true;
+}
+
+int catalog_alias_put(struct catalog *catalog, const struct alias *alias, struct kms_error *err)
+{
+    bool found = false;
+
+    (void)pthread_rwlock_wrlock(&catalog->lock);
+    const size_t place = sorted_place(&catalog->aliases, alias->name, compare_alias, &found);
+    const bool stored = found ? replace_alias(catalog, catalog->aliases.items[place], alias)
+                              : insert_alias(catalog, place, alias);
+    (void)pthread_rwlock_unlock(&catalog->lock);
+
+    if (!stored)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory in the catalog");
+    return 0;
 }
 
 void catalog_alias_drop(struct catalog *catalog, const char *name)
@@ -261,8 +363,10 @@ void catalog_alias_drop(struct catalog *catalog, const char *name)
     (void)pthread_rwlock_wrlock(&catalog->lock);
     const size_t place = sorted_place(&catalog->aliases, name, compare_alias, &found);
     if (found) {
-        free(catalog->aliases.items[place]);
+        struct alias *const dropped = catalog->aliases.items[place];
+        pointing_remove(catalog, dropped);
         sorted_remove(&catalog->aliases, place);
+        free(dropped);
     }
     (void)pthread_rwlock_unlock(&catalog->lock);
 }

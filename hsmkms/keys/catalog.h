@@ -38,7 +38,10 @@ struct alias {
 };
 CHECKED bool catalog_alias(struct catalog *catalog, const char *name, struct alias *ret);
 
-/* Aliases with a name greater than after (NULL: first), of one key or of all (NULL). */
+/*
+ * Aliases with a name greater than after (NULL: first), of one key or of all (NULL). Both take
+ * time by what they return, not by how many aliases there are.
+ */
 size_t catalog_aliases(struct catalog *catalog, const char *after, const struct uuid *key_id,
                        struct alias *ret, size_t most);
 size_t catalog_alias_count(struct catalog *catalog, const struct uuid *key_id);

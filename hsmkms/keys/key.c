@@ -159,6 +159,18 @@ int key_copy(const struct key *key, struct key **ret, struct kms_error *err)
     return 0;
 }
 
+static int name_material(struct version *version, struct kms_error *err)
+{
+    uint8_t ids[2 * sizeof(struct uuid)], digest[SHA256_LEN];
+
+    memcpy(ids, version->record.key_id.bytes, sizeof(struct uuid));
+    memcpy(ids + sizeof(struct uuid), version->record.id.bytes, sizeof(struct uuid));
+    if (sha256_of(SPAN_ARRAY(ids), digest, err) < 0)
+        return -1;
+    hex_format(version->material_id, SPAN_ARRAY(digest));
+    return 0;
+}
+
 int key_add_version(struct key *key, const struct version_record *record, struct budget *budget,
                     struct kms_error *err)
 {
@@ -172,6 +184,10 @@ int key_add_version(struct key *key, const struct version_record *record, struct
     key->versions = moved;
     if (record_copy(&version_table, record, &added.record, err) < 0)
         return -1;
+    if (name_material(&added, err) < 0) {
+        record_done(&version_table, &added.record);
+        return -1;
+    }
     added.budget = budget ? budget_ref(budget) : budget_new(record->reserved, record->reserved);
     if (added.budget == NULL) {
         record_done(&version_table, &added.record);
@@ -316,16 +332,4 @@ bool key_state_parse(const char *text, enum key_state *ret)
         }
     }
     return false;
-}
-
-int key_material_id(const struct version *version, char ret[65], struct kms_error *err)
-{
-    uint8_t ids[2 * sizeof(struct uuid)], digest[SHA256_LEN];
-
-    memcpy(ids, version->record.key_id.bytes, sizeof(struct uuid));
-    memcpy(ids + sizeof(struct uuid), version->record.id.bytes, sizeof(struct uuid));
-    if (sha256_of(SPAN_ARRAY(ids), digest, err) < 0)
-        return -1;
-    hex_format(ret, SPAN_ARRAY(digest));
-    return 0;
 }

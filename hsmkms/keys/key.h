@@ -49,6 +49,7 @@ void budget_unref(struct budget *budget); /* accepts NULL */
 
 struct version {
     struct version_record record;
+    char material_id[65]; /* what KeyMaterialId shows: SHA-256 of key id and version id, hex */
     struct budget *budget;
 };
 
@@ -108,9 +109,3 @@ CHECKED int key_may(const struct key *key, enum key_use use, const char *arn,
 
 const char *key_state_text(enum key_state state); /* as in the row and in KeyState */
 CHECKED bool key_state_parse(const char *text, enum key_state *ret);
-
-/*
- * The 64 hex digits that KeyMaterialId shows for a version: SHA-256 of the key id and the version
- * id.
- */
-CHECKED int key_material_id(const struct version *version, char ret[65], struct kms_error *err);

@@ -377,23 +377,27 @@ int lifecycle_create_alias(struct keyring *keyring, const char *name, const stru
     return change_commit(&change, err);
 }
 
-static int find_alias(const struct keyring *keyring, const char *name, struct alias *ret,
-                      struct kms_error *err)
+/* The change lock is held. */
+static int find_alias(const struct keyring *keyring, const char *name, const struct uuid *from,
+                      struct alias *ret, struct kms_error *err)
 {
     if (!catalog_alias(keyring->catalog, name, ret))
         return kms_fail(err, KMS_ERR_NOT_FOUND, "Alias %s is not found.",
                         keyring_alias_arn(keyring, name).text);
+    if (!uuid_equal(&ret->key_id, from))
+        return kms_fail(err, KMS_ERR_DEPENDENCY_TIMEOUT,
+                        "The alias was changed by another request at the same time.");
     return 0;
 }
 
-int lifecycle_update_alias(struct keyring *keyring, const char *name, const struct uuid *id,
-                           struct kms_error *err)
+int lifecycle_update_alias(struct keyring *keyring, const char *name, const struct uuid *from,
+                           const struct uuid *id, struct kms_error *err)
 {
     struct alias alias;
     AUTO(change) change = { 0 };
 
     if (change_begin(&change, keyring, id, KEY_USE_EDIT, err) < 0 ||
-        find_alias(keyring, name, &alias, err) < 0)
+        find_alias(keyring, name, from, &alias, err) < 0)
         return -1;
     if (!uuid_equal(&alias.key_id, id) && catalog_alias_count(keyring->catalog, id) >= ALIASES_MAX)
         return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
@@ -405,13 +409,15 @@ int lifecycle_update_alias(struct keyring *keyring, const char *name, const stru
     return change_commit(&change, err);
 }
 
-int lifecycle_delete_alias(struct keyring *keyring, const char *name, struct kms_error *err)
+int lifecycle_delete_alias(struct keyring *keyring, const char *name, const struct uuid *from,
+                           struct kms_error *err)
 {
     struct alias alias;
     AUTO(change) change = { 0 };
 
     change_begin_new(&change, keyring);
-    if (find_alias(keyring, name, &alias, err) < 0 || change_drop_alias(&change, &alias, err) < 0)
+    if (find_alias(keyring, name, from, &alias, err) < 0 ||
+        change_drop_alias(&change, &alias, err) < 0)
         return -1;
     return change_commit(&change, err);
 }

@@ -65,10 +65,16 @@ CHECKED int lifecycle_disable_rotation(struct keyring *keyring, const struct uui
 
 CHECKED int lifecycle_create_alias(struct keyring *keyring, const char *name, const struct uuid *id,
                                    struct kms_error *err);
-CHECKED int lifecycle_update_alias(struct keyring *keyring, const char *name, const struct uuid *id,
+
+/*
+ * from: the key that the alias pointed at when the change was allowed. Where it points at another
+ * one by now the caller has to ask again: DEPENDENCY_TIMEOUT, which clients repeat by themselves.
+ */
+CHECKED int lifecycle_update_alias(struct keyring *keyring, const char *name,
+                                   const struct uuid *from, const struct uuid *id,
                                    struct kms_error *err);
 CHECKED int lifecycle_delete_alias(struct keyring *keyring, const char *name,
-                                   struct kms_error *err);
+                                   const struct uuid *from, struct kms_error *err);
 
 /* Adds tags or replaces their values; most 50 in all. Errors: TAG. */
 CHECKED int lifecycle_tag(struct keyring *keyring, const struct uuid *id,

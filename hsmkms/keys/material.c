@@ -68,6 +68,8 @@ static int seal(struct keyring *keyring, const struct key *key,
     if (spend(keyring, key, version, err) < 0)
         return -1;
 
+    AUTO(token_turn) turn = { 0 };
+    token_turn_take(keyring->token, &turn); /* sealing and reading back in one go */
     const struct token_key token_key = token_key_of(version);
     struct envelope envelope = { .installation = keyring->installation,
                                  .key_id = key->record.id,

@@ -126,13 +126,13 @@ def test_lost_sessions_and_handles_are_invisible(rig, function, code):
 
 
 def test_sessions_lost_everywhere_at_random(rig):
-    """One call in a thousand, whatever it does: the sessions stay as many, nothing is lost."""
+    """One call in a hundred, whatever it does: nobody notices, and the sessions stay as many."""
     load = loaded(rig)
     before = rig.token()
-    rig.rules(*everywhere(f"rv={SESSION_HANDLE_INVALID:#x} p=0.001"))
+    rig.rules(*everywhere(f"rv={SESSION_HANDLE_INVALID:#x} p=0.01"))
     load.run(requests(3000))
     rig.rules()
-    load.only(*OUT_OF_REACH)
+    load.only()
     after = rig.token()
     assert after["Sessions"] == before["Sessions"]
     assert after["SessionsReplaced"] > before["SessionsReplaced"]
@@ -356,15 +356,17 @@ def test_slow_token_throttles_instead_of_hanging(faulty):
 
 def test_one_hung_call_stops_nobody_else(faulty):
     rig = faulty(conf="[token]\ncall_time = 500")
-    load = loaded(rig)
+    load, other = loaded(rig), rig.key()
     load.longest_s = 0.0
-    rig.rules("C_Encrypt delay=6000 times=1")
+    rig.rules("C_Encrypt delay=12000 times=1")
     hung = threading.Thread(target=rig.call, args=("Encrypt", {"KeyId": load.keys[0],
                                                                "Plaintext": "aGk="}))
     hung.start()
     time.sleep(0.2)
     load.start(requests(600), threads=3)
     assert "slow" in rig.wait_health(503, seconds=5)
+    rig.ok("DisableKey", KeyId=other)
+    assert hung.is_alive(), "the change waited for the hung call"
     load.wait()
     assert load.longest_s < 3 * SCALE, "others waited for the hung call"
     load.only()
@@ -494,7 +496,7 @@ def test_killed_at_a_system_call_of_a_change(faulty, operation):
 @pytest.mark.parametrize("place", [0, 1])
 def test_killed_while_a_key_is_deleted(faulty, what, place):
     """Once it has begun a deletion ends at the next start; nothing else is touched."""
-    rig = faulty(conf="[keys]\ndue_check = 1")
+    rig = faulty(conf="[keys]\ndue_check = 1\ndeletion_hold = 0")
     load = loaded(rig, keys=2)
     doomed = rig.key()
     rig.ok("RotateKeyOnDemand", KeyId=doomed)  # two objects to destroy

@@ -4,6 +4,8 @@ import concurrent.futures
 
 import pytest
 
+from kms import b64
+
 
 @pytest.fixture(scope="module")
 def managed(rig):
@@ -70,3 +72,56 @@ def test_no_such_service(rig):
         answer = rig.call("DescribeKey", {"KeyId": name})
         assert answer.status == 400, f"{name}: {answer.text}"
     assert rig.ok("ListKeys", Limit=1000) == before
+
+
+SEALED = b64(b"no ciphertext of ours at all")
+UNMADE = "alias/aws/ebs"
+REFUSED = [
+    ("Encrypt", {"Plaintext": b64(b"x"), "DryRun": True}, "DryRunOperationException"),
+    ("Encrypt", {"Plaintext": b64(b"x"), "EncryptionAlgorithm": "SM2PKE"}, "InvalidKeyUsageException"),
+    ("GenerateDataKey", {}, "ValidationException"),
+    ("GenerateDataKey", {"KeySpec": "AES_256", "NumberOfBytes": 32}, "ValidationException"),
+    ("GenerateDataKey", {"KeySpec": "AES_256", "DryRun": True}, "DryRunOperationException"),
+    ("GenerateDataKey", {"KeySpec": "AES_256", "Recipient": {}}, "UnsupportedOperationException"),
+    ("GenerateDataKeyWithoutPlaintext", {}, "ValidationException"),
+    ("GenerateDataKeyWithoutPlaintext", {"NumberOfBytes": 16, "DryRun": True},
+     "DryRunOperationException"),
+    ("Decrypt", {"DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}, "DryRunOperationException"),
+    ("Decrypt", {"CiphertextBlob": SEALED}, "InvalidCiphertextException"),
+    ("Decrypt", {"CiphertextBlob": None}, "IncorrectKeyException"),
+]
+
+
+@pytest.mark.parametrize("name", [UNMADE, "arn:aws:kms:us-east-1:000000000000:" + UNMADE])
+def test_a_refused_request_makes_no_key(rig, key, name):
+    mine = rig.ok("Encrypt", KeyId=key, Plaintext=b64(b"x"))["CiphertextBlob"]
+    before = rig.ok("ListKeys", Limit=1000), rig.ok("ListAliases", Limit=100)
+    assert UNMADE not in [a["AliasName"] for a in before[1]["Aliases"]]
+    for operation, parameters, expected in REFUSED:
+        filled = {k: mine if v is None else v for k, v in parameters.items()}
+        rig.refuses(expected, operation, {"KeyId": name, **filled})
+    for operation, more, expected in (
+            ("ReEncrypt", {"DryRun": True}, "DryRunOperationException"),
+            ("ReEncrypt", {"DestinationEncryptionAlgorithm": "SM2PKE"}, "InvalidKeyUsageException"),
+            ("ReEncrypt", {"SourceEncryptionContext": {"not": "this"}}, "InvalidCiphertextException"),
+            ("ReEncrypt", {"SourceKeyId": name}, "IncorrectKeyException")):
+        rig.refuses(expected, operation, {"CiphertextBlob": mine, "DestinationKeyId": name, **more})
+    rig.refuses("DryRunOperationException", "ReEncrypt",
+                {"SourceKeyId": name, "DestinationKeyId": name, "DryRun": True,
+                 "DryRunModifiers": ["IGNORE_CIPHERTEXT"]})
+    assert (rig.ok("ListKeys", Limit=1000), rig.ok("ListAliases", Limit=100)) == before
+
+
+def test_every_operation_that_names_one_makes_it(rig, key):
+    """Whichever comes first: no operation meets a key that is not there."""
+    mine = rig.ok("Encrypt", KeyId=key, Plaintext=b64(b"x"))["CiphertextBlob"]
+    made = [
+        rig.ok("Encrypt", KeyId="alias/aws/sqs", Plaintext=b64(b"x"))["KeyId"],
+        rig.ok("GenerateDataKey", KeyId="alias/aws/sns", KeySpec="AES_256")["KeyId"],
+        rig.ok("GenerateDataKeyWithoutPlaintext", KeyId="alias/aws/rds", KeySpec="AES_256")["KeyId"],
+        rig.ok("ReEncrypt", CiphertextBlob=mine, DestinationKeyId="alias/aws/lambda")["KeyId"],
+        rig.ok("DescribeKey", KeyId="alias/aws/dynamodb")["KeyMetadata"]["Arn"],
+    ]
+    assert len(set(made)) == len(made)
+    for arn in made:
+        assert rig.ok("DescribeKey", KeyId=arn)["KeyMetadata"]["KeyManager"] == "AWS"

@@ -61,9 +61,12 @@ def test_missing_and_empty_pin_files(stopped):
     path = stopped.dir / "pin"
     path.unlink()
     assert stopped.start(check=False) == CONFIGURATION
-    path.write_text("")
+    path.touch(0o600)
     assert stopped.start(check=False) == CONFIGURATION
     path.write_text(stopped.pin + "\n")
+    path.chmod(0o640)
+    assert stopped.start(check=False) == CONFIGURATION, "others may read it"
+    path.chmod(0o600)
     assert stopped.start() == 0, "one newline at the end is what editors leave"
 
 

@@ -173,7 +173,7 @@ def test_automatic_rotation_when_due(new_rig):
 
 @pytest.mark.faketime
 def test_scheduled_deletion_when_due(new_rig):
-    rig = new_rig(tls=False, conf="[keys]\ndue_check = 1")
+    rig = new_rig(tls=False, conf="[keys]\ndue_check = 1\ndeletion_hold = 0")
     key, other = rig.key(), rig.key()
     rig.ok("CreateAlias", AliasName="alias/goes-too", TargetKeyId=key)
     blob = material(rig, key)["CiphertextBlob"]
@@ -193,3 +193,49 @@ def test_scheduled_deletion_when_due(new_rig):
     shifted(rig, 9)
     assert signed_ahead(rig, 9, "DescribeKey", {"KeyId": key}).type == "NotFoundException"
     rig.audit_verify()
+
+
+@pytest.mark.faketime
+def test_a_wrong_clock_at_the_start_deletes_nothing(new_rig):
+    """A machine that comes up years ahead turns what is due, and destroys nothing at once."""
+    rig = new_rig(tls=False, conf="[keys]\ndue_check = 1")
+    turned, doomed = rig.key(), rig.key()
+    blob = material(rig, doomed)
+    rig.ok("EnableKeyRotation", KeyId=turned, RotationPeriodInDays=90)
+    rig.ok("ScheduleKeyDeletion", KeyId=doomed, PendingWindowInDays=7)
+    shifted(rig, 3650)
+    wait_ahead(rig, 3650, "ListKeyRotations", {"KeyId": turned},
+               lambda a: a.json.get("Rotations"))  # a round of the worker has begun
+    described = signed_ahead(rig, 3650, "DescribeKey", {"KeyId": doomed})
+    assert described.json["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    rig.restart()  # at the true time, all in good time
+    rig.ok("CancelKeyDeletion", KeyId=doomed)
+    rig.ok("EnableKey", KeyId=doomed)
+    assert rig.ok("Decrypt", CiphertextBlob=blob["CiphertextBlob"])["Plaintext"] == blob["Plaintext"]
+
+
+@pytest.mark.faketime
+def test_a_step_of_the_clock_holds_deletions_again(new_rig, tmp_path):
+    """The clock is set while the daemon runs: what is due by then waits as after a start."""
+    hold = 7
+    rig = new_rig(tls=False, conf=f"[keys]\ndue_check = 1\ndeletion_hold = {hold}")
+    key = rig.key()
+    rig.ok("ScheduleKeyDeletion", KeyId=key, PendingWindowInDays=7)
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    rig.stop()
+    rig.start(env={"HSMKMS_RUN": f"env LD_PRELOAD={LIBFAKETIME} FAKETIME_NO_CACHE=1 "
+                                 f"FAKETIME_TIMESTAMP_FILE={offset} FAKETIME_DONT_FAKE_MONOTONIC=1"})
+    time.sleep(hold + 1)  # the start is held no longer
+    ahead = offset.with_suffix(".new")
+    ahead.write_text("+8d\n")
+    ahead.rename(offset)
+    stepped = time.monotonic()
+    for _ in range(240):
+        if signed_ahead(rig, 8, "DescribeKey", {"KeyId": key}).type == "NotFoundException":
+            break
+        time.sleep(0.25)
+    else:
+        raise AssertionError("the deletion is held for ever")
+    assert time.monotonic() - stepped >= hold
+    assert "event=clock-stepped" in rig.log()

@@ -39,7 +39,8 @@ static int find_key(void *ctx, const struct signing_scope *scope, struct secret 
     if (secret_new(ret_key, SHA256_LEN, err) < 0 ||
         client_signing_key(client, scope, ret_key->ptr, err) < 0)
         return -1;
-    *ret_principal = (struct principal){ .kind = PRINCIPAL_USER };
+    *ret_principal =
+        (struct principal){ .kind = PRINCIPAL_USER, .arn = "arn:aws:iam::111122223333:user/client" };
     (void)snprintf(ret_principal->access_key_id, sizeof(ret_principal->access_key_id), "%s",
                    client->key_id);
     return 0;

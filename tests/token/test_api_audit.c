@@ -116,6 +116,40 @@ static void test_worker(void **state)
     CHECK(events >= 4);
 }
 
+/* One round of a worker that has just been started. */
+static void run_worker_once(void)
+{
+    struct kms_error err = { 0 };
+
+    CHECK_OK(api_worker_start(rig.api, &err), err);
+    api_worker_stop(rig.api);
+}
+
+/* After a start nobody knows whether the clock is right: rotations are made, deletions wait. */
+static void test_worker_holds_deletions(void **state)
+{
+    const int64_t now = rig.clock.fixed_ms;
+    const struct uuid_text turned = rig_key(&rig), gone = rig_key(&rig);
+
+    (void)state;
+    json_decref(
+        rig_ok(&rig, "EnableKeyRotation", "{'KeyId':'%s','RotationPeriodInDays':90}", turned.text));
+    json_decref(
+        rig_ok(&rig, "ScheduleKeyDeletion", "{'KeyId':'%s','PendingWindowInDays':7}", gone.text));
+    rig.keyring.limits.deletion_hold_s = 3600;
+    rig.clock.fixed_ms = now + 90 * MS_PER_DAY;
+    run_worker_once();
+    json_auto_t *rotations = rig_ok(&rig, "ListKeyRotations", "{'KeyId':'%s'}", turned.text);
+    assert_int_equal(json_array_size(member(rotations, "Rotations")), 1);
+    json_auto_t *described = rig_ok(&rig, "DescribeKey", "{'KeyId':'%s'}", gone.text);
+    assert_string_equal(text_of(member(described, "KeyMetadata"), "KeyState"), "PendingDeletion");
+
+    rig.keyring.limits.deletion_hold_s = 0;
+    run_worker_once();
+    rig_refused(&rig, KMS_ERR_NOT_FOUND, NULL, "DescribeKey", "{'KeyId':'%s'}", gone.text);
+    rig.clock.fixed_ms = now;
+}
+
 static void test_worker_starts_and_stops(void **state)
 {
     struct kms_error err = { 0 };
@@ -190,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_audit_of_crypto),
         cmocka_unit_test(test_audit_of_changes),
         cmocka_unit_test(test_worker),
+        cmocka_unit_test(test_worker_holds_deletions),
         cmocka_unit_test(test_worker_starts_and_stops),
         cmocka_unit_test(test_unknown_operation),
         cmocka_unit_test(test_metrics),

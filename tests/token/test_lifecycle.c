@@ -402,22 +402,46 @@ static void test_aliases(void **state)
 {
     struct kms_error err = { 0 };
     struct key *const one = make_key(), *const two = make_key();
+    const struct uuid *const first = &one->record.id, *const second = &two->record.id;
     struct alias alias;
 
     (void)state;
-    CHECK_OK(lifecycle_create_alias(&rig.keyring, "alias/a", &one->record.id, &err), err);
-    CHECK_FAILS(lifecycle_create_alias(&rig.keyring, "alias/a", &two->record.id, &err), err,
+    CHECK_OK(lifecycle_create_alias(&rig.keyring, "alias/a", first, &err), err);
+    CHECK_FAILS(lifecycle_create_alias(&rig.keyring, "alias/a", second, &err), err,
                 KMS_ERR_ALREADY_EXISTS);
-    CHECK_OK(lifecycle_update_alias(&rig.keyring, "alias/a", &two->record.id, &err), err);
+    CHECK_OK(lifecycle_update_alias(&rig.keyring, "alias/a", first, second, &err), err);
     keys_rig_restart(&rig);
     CHECK(catalog_alias(rig.keyring.catalog, "alias/a", &alias));
-    CHECK(uuid_equal(&alias.key_id, &two->record.id));
-    CHECK_OK(lifecycle_delete_alias(&rig.keyring, "alias/a", &err), err);
-    CHECK_FAILS(lifecycle_delete_alias(&rig.keyring, "alias/a", &err), err, KMS_ERR_NOT_FOUND);
-    CHECK_FAILS(lifecycle_update_alias(&rig.keyring, "alias/a", &two->record.id, &err), err,
+    CHECK(uuid_equal(&alias.key_id, second));
+    CHECK_OK(lifecycle_delete_alias(&rig.keyring, "alias/a", second, &err), err);
+    CHECK_FAILS(lifecycle_delete_alias(&rig.keyring, "alias/a", second, &err), err,
                 KMS_ERR_NOT_FOUND);
-    CHECK_OK(lifecycle_create_alias(&rig.keyring, "alias/a", &one->record.id, &err), err);
-    CHECK_OK(lifecycle_delete_alias(&rig.keyring, "alias/a", &err), err);
+    CHECK_FAILS(lifecycle_update_alias(&rig.keyring, "alias/a", second, first, &err), err,
+                KMS_ERR_NOT_FOUND);
+    CHECK_OK(lifecycle_create_alias(&rig.keyring, "alias/a", first, &err), err);
+    CHECK_OK(lifecycle_delete_alias(&rig.keyring, "alias/a", first, &err), err);
+    key_unref(one);
+    key_unref(two);
+}
+
+/* What was allowed for one key is not done to another that the alias came to point at. */
+static void test_alias_that_moved_meanwhile(void **state)
+{
+    struct kms_error err = { 0 };
+    struct key *const one = make_key(), *const two = make_key();
+    const struct uuid *const first = &one->record.id, *const second = &two->record.id;
+    struct alias alias;
+
+    (void)state;
+    CHECK_OK(lifecycle_create_alias(&rig.keyring, "alias/moved", second, &err), err);
+    CHECK_FAILS(lifecycle_update_alias(&rig.keyring, "alias/moved", first, first, &err), err,
+                KMS_ERR_DEPENDENCY_TIMEOUT);
+    CHECK_FAILS(lifecycle_delete_alias(&rig.keyring, "alias/moved", first, &err), err,
+                KMS_ERR_DEPENDENCY_TIMEOUT);
+    keys_rig_restart(&rig);
+    CHECK(catalog_alias(rig.keyring.catalog, "alias/moved", &alias));
+    CHECK(uuid_equal(&alias.key_id, second));
+    CHECK_OK(lifecycle_delete_alias(&rig.keyring, "alias/moved", second, &err), err);
     key_unref(one);
     key_unref(two);
 }
@@ -753,6 +777,7 @@ int main(void)
         cmocka_unit_test(test_deletion_when_due_destroys_everything),
         cmocka_unit_test(test_cancelled_deletion_leaves_the_key_disabled),
         cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_alias_that_moved_meanwhile),
         cmocka_unit_test(test_51st_alias_and_tag_are_refused),
         cmocka_unit_test(test_tags_replace_and_vanish),
         cmocka_unit_test(test_managed_key_is_made_once),

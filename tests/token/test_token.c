@@ -3,7 +3,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <p11-kit/p11-kit.h>
 
 #include "tests/support/check.h"
 #include "tests/support/softhsm.h"
@@ -194,6 +197,95 @@ static void test_token_new_canary(void **state)
     CHECK_FAILS(token_key_canary(f->token, &absent, old, &err), err, KMS_ERR_KEY_UNAVAILABLE);
 }
 
+/* Another user of the token within this process: it shares the login. */
+struct other {
+    CK_FUNCTION_LIST *p11;
+    CK_SESSION_HANDLE session;
+};
+
+static struct other other_open(void)
+{
+    const int how = P11_KIT_MODULE_CRITICAL | P11_KIT_MODULE_UNMANAGED;
+    struct other other = { .p11 = p11_kit_module_load(SOFTHSM_MODULE, how) };
+    CK_SLOT_ID slots[4];
+    CK_ULONG count = 4;
+
+    assert_int_equal(other.p11->C_GetSlotList(CK_TRUE, slots, &count), CKR_OK);
+    assert_int_equal(other.p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL,
+                                              NULL, &other.session),
+                     CKR_OK);
+    return other;
+}
+
+static void other_close(const struct other *other)
+{
+    assert_int_equal(other->p11->C_CloseSession(other->session), CKR_OK);
+}
+
+/* Strict but for one thing: it can be extracted. */
+static void make_weak_key(const struct uuid *id)
+{
+    const struct other other = other_open();
+    CK_MECHANISM make_aes = { CKM_AES_KEY_GEN, NULL, 0 };
+    CK_BBOOL yes = CK_TRUE;
+    CK_ULONG len = 32;
+    CK_OBJECT_HANDLE made;
+    CK_ATTRIBUTE want[] = {
+        { CKA_VALUE_LEN, &len, sizeof(len) },
+        { CKA_TOKEN, &yes, sizeof(yes) },
+        { CKA_PRIVATE, &yes, sizeof(yes) },
+        { CKA_SENSITIVE, &yes, sizeof(yes) },
+        { CKA_EXTRACTABLE, &yes, sizeof(yes) },
+        { CKA_ENCRYPT, &yes, sizeof(yes) },
+        { CKA_DECRYPT, &yes, sizeof(yes) },
+        { CKA_ID, (void *)(uintptr_t)id->bytes, sizeof(id->bytes) }, /* only read */
+    };
+
+    assert_int_equal(
+        other.p11->C_GenerateKey(other.session, &make_aes, want, ARRAY_LEN(want), &made), CKR_OK);
+    other_close(&other);
+}
+
+static void destroy_elsewhere(const struct uuid *id)
+{
+    const struct other other = other_open();
+    CK_BBOOL yes = CK_TRUE;
+    CK_OBJECT_HANDLE found;
+    CK_ULONG count = 0;
+    CK_ATTRIBUTE want[] = {
+        { CKA_TOKEN, &yes, sizeof(yes) },
+        { CKA_ID, (void *)(uintptr_t)id->bytes, sizeof(id->bytes) }, /* only read */
+    };
+
+    assert_int_equal(other.p11->C_FindObjectsInit(other.session, want, ARRAY_LEN(want)), CKR_OK);
+    assert_int_equal(other.p11->C_FindObjects(other.session, &found, 1, &count), CKR_OK);
+    assert_int_equal(other.p11->C_FindObjectsFinal(other.session), CKR_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(other.p11->C_DestroyObject(other.session, found), CKR_OK);
+    other_close(&other);
+}
+
+/* A canary is a promise about a key, so there is none for a key that must not be used. */
+static void test_token_no_canary_for_faulty_keys(void **state)
+{
+    struct fixture *const f = *state;
+    const struct made_key twice = make(f->token, TOKEN_AES_GCM);
+    const struct uuid weak = uuid_random();
+    uint8_t canary[TOKEN_CANARY_LEN] = { 0 };
+    static const uint8_t untouched[TOKEN_CANARY_LEN];
+    struct token_status status;
+    struct kms_error err = { 0 };
+
+    make_weak_key(&weak);
+    make_weak_key(&twice.id);
+    CHECK_FAILS(token_key_canary(f->token, &weak, canary, &err), err, KMS_ERR_KEY_UNAVAILABLE);
+    CHECK_FAILS(token_key_canary(f->token, &twice.id, canary, &err), err, KMS_ERR_KEY_UNAVAILABLE);
+    assert_memory_equal(canary, untouched, sizeof(canary));
+    token_status(f->token, &status);
+    assert_int_equal(status.errors, 0);
+    CHECK(status.available);
+}
+
 static void test_token_hmac(void **state)
 {
     struct fixture *const f = *state;
@@ -247,9 +339,35 @@ static void test_token_copies(void **state)
     CHECK(status.copies);
     assert_int_equal(status.keys_copied, 1);
     token_key_forget(f->token, &key.id);
+    token_tick(f->token);
     token_status(f->token, &status);
     assert_int_equal(status.keys_copied, 0);
     CHECK_OK(token_decrypt(f->token, &name, iv, AAD, SPAN_ARRAY(sealed), &plain, &err), err);
+    for (int i = 0; i < 40; i++)
+        seal(f->token, &key, sealed);
+    token_status(f->token, &status);
+    assert_int_equal(status.keys_copied, 1);
+}
+
+/* The copy outlives its original until it is forgotten; from then on it is not used once. */
+static void test_token_forget_works_at_once(void **state)
+{
+    struct fixture *const f = *state;
+    const struct made_key key = make(f->token, TOKEN_AES_GCM),
+                          other = make(f->token, TOKEN_AES_GCM);
+    const struct token_key name = named(&key);
+    struct kms_error err = { 0 };
+    uint8_t sealed[SEALED_LEN];
+
+    for (int i = 0; i < 40; i++)
+        seal(f->token, &key, sealed);
+    destroy_elsewhere(&key.id);
+    seal(f->token, &key, sealed);
+    token_key_forget(f->token, &key.id);
+    CHECK_FAILS(token_encrypt(f->token, &name, iv, AAD, PLAIN, sealed, &err), err,
+                KMS_ERR_KEY_UNAVAILABLE);
+    token_key_forget(f->token, &key.id);
+    seal(f->token, &other, sealed);
 }
 
 /* More hot keys than places: copies come and go, answers stay right. */
@@ -398,6 +516,30 @@ static void test_token_open_refuses(void **state)
     open_fails(f, &config, KMS_ERR_CONFIG);
 }
 
+/* Who can read the PIN file can use every key. */
+static void test_token_open_wants_a_private_pin(void **state)
+{
+    static const mode_t open_to_others[] = { 0640, 0604, 0620, 0601, 0644 };
+    struct fixture *const f = *state;
+    struct token_config config = f->config;
+    struct kms_error err = { 0 };
+
+    for (size_t i = 0; i < ARRAY_LEN(open_to_others); i++) {
+        CHECK(chmod(f->softhsm.pin_file, open_to_others[i]) == 0);
+        open_fails(f, &config, KMS_ERR_CONFIG);
+    }
+    CHECK(chmod(f->softhsm.pin_file, 0400) == 0);
+    CHECK_OK(token_open(&config, &f->token, &err), err);
+
+    char fifo[300];
+    (void)snprintf(fifo, sizeof(fifo), "%s/fifo", f->softhsm.dir);
+    CHECK(mkfifo(fifo, 0600) == 0);
+    config.pin_file = fifo; /* nobody writes to it, and nobody waits for that */
+    open_fails(f, &config, KMS_ERR_CONFIG);
+    config.pin_file = f->softhsm.state; /* a directory */
+    open_fails(f, &config, KMS_ERR_CONFIG);
+}
+
 static void test_token_pin_from_credential(void **state)
 {
     struct fixture *const f = *state;
@@ -407,6 +549,7 @@ static void test_token_pin_from_credential(void **state)
     token_close(f->token);
     f->token = NULL;
     config.pin_file = "credential:pin";
+    CHECK(chmod(f->softhsm.pin_file, 0440) == 0); /* as systemd shows it, for an access list */
     CHECK(setenv("CREDENTIALS_DIRECTORY", f->softhsm.dir, 1) == 0);
     CHECK_OK(token_open(&config, &f->token, &err), err);
     CHECK(unsetenv("CREDENTIALS_DIRECTORY") == 0);
@@ -479,14 +622,17 @@ int main(void)
         TEST(test_token_unknown_key),
         TEST(test_token_wrong_canary),
         TEST(test_token_new_canary),
+        TEST(test_token_no_canary_for_faulty_keys),
         TEST(test_token_hmac),
         TEST(test_token_random),
         TEST(test_token_copies),
+        TEST(test_token_forget_works_at_once),
         TEST(test_token_copies_limit),
         TEST(test_token_destroy),
         TEST(test_token_reopen_and_inventory),
         TEST(test_token_status_and_probe),
         TEST(test_token_open_refuses),
+        TEST(test_token_open_wants_a_private_pin),
         TEST(test_token_pin_from_credential),
         TEST(test_token_threads),
     };

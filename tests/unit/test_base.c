@@ -1,4 +1,6 @@
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "hsmkms/base/buf.h"
@@ -209,6 +211,48 @@ static void test_log_does_not_wait_for_a_reader(void **state)
     (void)close(ends[1]);
 }
 
+static size_t occurrences(const char *text, const char *wanted)
+{
+    size_t count = 0;
+
+    for (text = strstr(text, wanted); text; text = strstr(text + 1, wanted))
+        count++;
+    return count;
+}
+
+/* Strangers fill no disk: of many refusals some are written and the rest is counted. */
+static void test_log_refusals_are_bounded(void **state)
+{
+    enum { MANY = 20000 };
+    static char text[1 << 20];
+    const struct log log = { LOG_LEVEL_INFO };
+    const int before = dup(STDERR_FILENO);
+    FILE *const file = tmpfile();
+    const int64_t begun_us = clock_mono_us();
+
+    (void)state;
+    CHECK(file && dup2(fileno(file), STDERR_FILENO) == STDERR_FILENO);
+    for (int i = 0; i < MANY; i++)
+        log_refusal(&log, LOG_LEVEL_INFO, "refused", "number=%d", i);
+    log_event(&log, LOG_LEVEL_INFO, "test", "not=bounded");
+    const int64_t seconds = (clock_mono_us() - begun_us) / 1000000 + 2; /* that it touched */
+    (void)usleep(1100000);
+    log_event(&log, LOG_LEVEL_INFO, "test", "another=second");
+    CHECK(dup2(before, STDERR_FILENO) == STDERR_FILENO);
+    rewind(file);
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+
+    const size_t written = occurrences(text, "event=refused number=");
+    assert_in_range(written, LOG_REFUSALS_PER_SECOND, LOG_REFUSALS_PER_SECOND * (size_t)seconds);
+    size_t suppressed = 0;
+    for (const char *note = text; (note = strstr(note, "event=refused-lines-suppressed count="));)
+        suppressed += strtoul((note += strlen("event=refused-lines-suppressed count=")), NULL, 10);
+    assert_int_equal(written + suppressed, MANY);
+    CHECK(strstr(text, "not=bounded\n") && strstr(text, "another=second\n"));
+    (void)fclose(file);
+    (void)close(before);
+}
+
 static void test_error_without_a_code_is_internal(void **state)
 {
     struct kms_error err = { 0 };
@@ -242,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_settings_presets_and_values),
         cmocka_unit_test(test_settings_refuse),
         cmocka_unit_test(test_log_does_not_wait_for_a_reader),
+        cmocka_unit_test(test_log_refusals_are_bounded),
         cmocka_unit_test(test_error_without_a_code_is_internal),
         cmocka_unit_test(test_error_rows_have_names_and_sane_status),
     };

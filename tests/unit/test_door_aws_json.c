@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hsmkms/base/json_memory.h"
 #include "hsmkms/doors/door_aws_json.h"
@@ -66,13 +67,21 @@ void api_call_run(struct api *api, struct api_call *call)
     api->parameters = json_incref(call->parameters);
     call->err = api->err;
     call->result = json_incref(api->result);
+    if (call->settle)
+        call->settle(call);
     call->done(call);
+}
+
+void api_call_release(struct api_call *call)
+{
+    json_decref(call->parameters);
+    json_decref(call->result);
+    call->parameters = call->result = NULL;
 }
 
 void api_call_done(struct api_call *call)
 {
-    json_decref(call->parameters);
-    json_decref(call->result);
+    api_call_release(call);
     *call = (struct api_call){ 0 };
 }
 
@@ -335,6 +344,46 @@ static void test_door_body_is_not_json(void **state)
            "object.\"}");
 }
 
+static size_t lines_with(FILE *file, const char *wanted)
+{
+    char line[4096];
+    size_t count = 0;
+
+    rewind(file);
+    while (fgets(line, sizeof(line), file))
+        count += strstr(line, wanted) != NULL;
+    return count;
+}
+
+/* What nobody signed is not written without end; what somebody signed is. */
+static void test_door_log_of_strangers_is_bounded(void **state)
+{
+    enum { MANY = 5000 };
+    const int before = dup(STDERR_FILENO);
+    FILE *const file = tmpfile();
+    const int64_t begun_us = clock_mono_us();
+    struct fixture f;
+
+    (void)state;
+    CHECK(file && dup2(fileno(file), STDERR_FILENO) == STDERR_FILENO);
+    for (int i = 0; i < 2 * MANY; i++) {
+        begin(&f);
+        f.log.level = LOG_LEVEL_INFO;
+        if (i % 2)
+            serve(&f);
+        else
+            sign_and_serve(&f);
+        json_decref(f.api.parameters);
+    }
+    const size_t seconds = (size_t)(clock_mono_us() - begun_us) / 1000000 + 2; /* that it touched */
+    CHECK(dup2(before, STDERR_FILENO) == STDERR_FILENO);
+    assert_int_equal(lines_with(file, "result=ok"), MANY);
+    assert_in_range(lines_with(file, "result=MissingAuthenticationTokenException"), 1,
+                    seconds * LOG_REFUSALS_PER_SECOND);
+    (void)fclose(file);
+    (void)close(before);
+}
+
 /* Recognition */
 
 static void test_door_recognises_its_own(void **state)
@@ -372,12 +421,12 @@ static void test_door_recognises_its_own(void **state)
 static void test_door_claim(void **state)
 {
     static const char *const rows[][2] = {
-        { "AWS4-HMAC-SHA256 Credential=AKIA1/2026", "AKIA1" },
-        { "AWS4-HMAC-SHA256 Signature=x,Credential=A_b", "A_b" },
-        { "AWS4-HMAC-SHA256 Credential=\xff", "" },
-        { "Basic x", "" },
+        { "AWS4-HMAC-SHA256 Credential=AKIA1/2026", "127.0.0.1 AKIA1" },
+        { "AWS4-HMAC-SHA256 Signature=x,Credential=A_b", "127.0.0.1 A_b" },
+        { "AWS4-HMAC-SHA256 Credential=\xff", "127.0.0.1 " },
+        { "Basic x", "127.0.0.1 " },
         { "x Credential=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+          "127.0.0.1 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
     };
     struct fixture f;
     char said[64];
@@ -385,12 +434,32 @@ static void test_door_claim(void **state)
     (void)state;
     begin(&f);
     door_aws_json.claim(&f.exchange.request.http, said);
-    assert_string_equal(said, "");
+    assert_string_equal(said, "127.0.0.1 ");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         begin(&f);
         client_header(&f.exchange.request, "authorization", rows[i][0]);
         door_aws_json.claim(&f.exchange.request.http, said);
         assert_string_equal(said, rows[i][1]);
+    }
+}
+
+/* Who names another's access key takes nothing of what that one has from another address. */
+static void test_door_claim_is_of_one_address(void **state)
+{
+    static const char *const peers[] = { "127.0.0.1", "::ffff:127.0.0.1",
+                                         "2001:db8:1111:2222:3333:4444:5555:6666" };
+    struct fixture f;
+    char said[64], want[80];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++) {
+        begin(&f);
+        client_header(&f.exchange.request, "authorization",
+                      "AWS4-HMAC-SHA256 Credential=" CLIENT_KEY_ID "/20261120");
+        f.exchange.request.http.peer = peers[i];
+        door_aws_json.claim(&f.exchange.request.http, said);
+        (void)snprintf(want, sizeof(want), "%s %s", peers[i], CLIENT_KEY_ID);
+        assert_string_equal(said, want); /* both whole */
     }
 }
 
@@ -407,8 +476,10 @@ int main(void)
         cmocka_unit_test(test_door_targets_that_are_none),
         cmocka_unit_test(test_door_content),
         cmocka_unit_test(test_door_body_is_not_json),
+        cmocka_unit_test(test_door_log_of_strangers_is_bounded),
         cmocka_unit_test(test_door_recognises_its_own),
         cmocka_unit_test(test_door_claim),
+        cmocka_unit_test(test_door_claim_is_of_one_address),
     };
     json_memory_install();
     return cmocka_run_group_tests(tests, NULL, NULL);

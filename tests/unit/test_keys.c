@@ -359,9 +359,74 @@ static void test_catalog_aliases(void **state)
     assert_int_equal(catalog_aliases(catalog, "alias/1", NULL, page, 8), 3);
     assert_string_equal(page[0].name, "alias/2");
     assert_int_equal(catalog_aliases(catalog, NULL, &one, page, 8), 2);
+    assert_int_equal(catalog_aliases(catalog, "alias/2", &two, page, 8), 1);
+    assert_string_equal(page[0].name, "alias/4");
     catalog_alias_drop(catalog, "alias/3");
     CHECK(!catalog_alias(catalog, "alias/3", &found));
     catalog_alias_drop(catalog, "alias/3");
+    assert_int_equal(catalog_alias_count(catalog, &one), 1);
+    catalog_free(catalog);
+}
+
+static struct alias alias_to(const char *name, const struct uuid *key_id, int64_t updated_ms)
+{
+    struct alias alias = { .key_id = *key_id, .updated_ms = updated_ms };
+
+    (void)snprintf(alias.name, sizeof(alias.name), "%s", name);
+    return alias;
+}
+
+/* An alias that is put again moves to the key it names now, or stays with it. */
+static void test_catalog_alias_moves(void **state)
+{
+    struct kms_error err = { 0 };
+    struct catalog *const catalog = catalog_new();
+    const struct uuid one = uuid_random(), two = uuid_random();
+    const struct alias rows[] = { alias_to("alias/b", &one, 1), alias_to("alias/a", &one, 2),
+                                  alias_to("alias/b", &two, 3), alias_to("alias/b", &two, 4) };
+    struct alias found, page[8];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        CHECK_OK(catalog_alias_put(catalog, &rows[i], &err), err);
+    assert_int_equal(catalog_alias_count(catalog, &one), 1);
+    assert_int_equal(catalog_aliases(catalog, NULL, &two, page, 8), 1);
+    assert_string_equal(page[0].name, "alias/b");
+    assert_int_equal(page[0].updated_ms, 4);
+    assert_int_equal(catalog_aliases(catalog, NULL, NULL, page, 8), 2);
+    CHECK(catalog_alias(catalog, "alias/b", &found) && uuid_equal(&found.key_id, &two));
+    catalog_alias_drop(catalog, "alias/b");
+    assert_int_equal(catalog_alias_count(catalog, &two), 0);
+    assert_int_equal(catalog_aliases(catalog, NULL, &two, page, 8), 0);
+    assert_int_equal(catalog_alias_count(catalog, &one), 1);
+    catalog_free(catalog);
+}
+
+/* Questions about one key cost the same among few aliases and among many. */
+static void test_catalog_alias_count_among_many(void **state)
+{
+    enum { MANY = 100000, ASKED = 100000 };
+    struct kms_error err = { 0 };
+    struct catalog *const catalog = catalog_new();
+    const struct uuid none = uuid_random();
+    struct uuid some = none;
+    struct alias page[2];
+
+    (void)state;
+    for (int i = 0; i < MANY; i++) { /* in order, as the store reads them */
+        char name[32];
+        (void)snprintf(name, sizeof(name), "alias/%06d", i);
+        some = i % 2 ? some : uuid_random();
+        const struct alias alias = alias_to(name, &some, i);
+        CHECK_OK(catalog_alias_put(catalog, &alias, &err), err);
+    }
+    /* by looking at every alias these would be billions of looks, and the test would time out */
+    for (int i = 0; i < ASKED; i++) {
+        assert_int_equal(catalog_alias_count(catalog, &some), 2);
+        assert_int_equal(catalog_alias_count(catalog, &none), 0);
+        assert_int_equal(catalog_aliases(catalog, "alias/0", &some, page, 2), 2);
+        assert_int_equal(catalog_aliases(catalog, NULL, &none, page, 2), 0);
+    }
     catalog_free(catalog);
 }
 
@@ -404,6 +469,8 @@ int main(void)
         cmocka_unit_test(test_catalog_pages_in_order),
         cmocka_unit_test(test_catalog_publish_replaces_and_counts),
         cmocka_unit_test(test_catalog_aliases),
+        cmocka_unit_test(test_catalog_alias_moves),
+        cmocka_unit_test(test_catalog_alias_count_among_many),
         cmocka_unit_test(test_key_tags_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

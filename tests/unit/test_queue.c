@@ -74,6 +74,65 @@ static void test_queue_claimants_take_turns(void **state)
     end(queue);
 }
 
+/* The allocator of the hash table; with --wrap=malloc. */
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+static bool no_memory;
+
+void *__wrap_malloc(size_t size)
+{
+    return no_memory ? NULL : __real_malloc(size);
+}
+
+/* A new claimant is refused where its row cannot be made; who waits already goes on. */
+static void test_queue_without_memory(void **state)
+{
+    struct queue *const queue = make(8, 8, LONG_US);
+    struct queue_item items[3] = { 0 }, *got = NULL;
+
+    (void)state;
+    no_memory = true;
+    const bool first = push(queue, &items[0], "a");
+    no_memory = false;
+    CHECK(!first);
+    assert_int_equal(queue_status(queue).depth, 0);
+    CHECK(push(queue, &items[0], "a"));
+    no_memory = true;
+    const bool second = push(queue, &items[1], "a");
+    no_memory = false;
+    CHECK(second);
+    CHECK(push(queue, &items[2], "b"));
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(queue_pop(queue, &got), QUEUE_WORK);
+    end(queue);
+}
+
+/* The same while the table grows, with every claimant a new one. */
+static void test_queue_without_memory_to_grow(void **state)
+{
+    enum { MANY = 2000 };
+    struct queue *const queue = make(MANY, MANY, LONG_US);
+    struct queue_item *const items = calloc(MANY, sizeof(*items)), *got = NULL;
+    size_t waiting = 0;
+
+    (void)state;
+    assert_non_null(items);
+    CHECK(push(queue, &items[0], "first"));
+    no_memory = true;
+    for (size_t i = 1; i < MANY; i++) {
+        char claim[QUEUE_CLAIM_LEN];
+        (void)snprintf(claim, sizeof(claim), "c%zu", i);
+        waiting += push(queue, &items[i], claim);
+    }
+    no_memory = false;
+    CHECK(waiting > 0 && waiting < MANY - 1);
+    for (size_t i = 0; i <= waiting; i++)
+        assert_int_equal(queue_pop(queue, &got), QUEUE_WORK);
+    assert_int_equal(queue_status(queue).depth, 0);
+    end(queue);
+    free(items);
+}
+
 static void test_queue_full_refuses(void **state)
 {
     struct queue *const queue = make(3, 2, LONG_US);
@@ -191,6 +250,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queue_one_claimant_first_come_first_served),
         cmocka_unit_test(test_queue_claimants_take_turns),
+        cmocka_unit_test(test_queue_without_memory),
+        cmocka_unit_test(test_queue_without_memory_to_grow),
         cmocka_unit_test(test_queue_full_refuses),
         cmocka_unit_test(test_queue_overdue),
         cmocka_unit_test(test_queue_closed),
