@@ -152,9 +152,12 @@ int settings_parse(struct span text, struct settings *ret, struct kms_error *err
     if (text.len && memchr(text.ptr, '\0', text.len))
         return kms_fail(err, KMS_ERR_CONFIG, "the configuration holds a NUL byte");
 
-    char *const copy = strndup((const char *)text.ptr, text.len);
+    char *const copy = malloc(text.len + 1);
     if (copy == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory reading settings");
+    if (text.len)
+        memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
     const int line = ini_parse_string(copy, take_line, &reading);
     free(copy);
 

@@ -52,11 +52,13 @@ static void demand_same_arn(const struct identifier *read, struct span text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *const text = strndup((const char *)data, size);
+    char *const text = malloc(size + 1);
     struct identifier read = { 0 };
     struct kms_error err = { 0 };
 
     demand(text != NULL);
+    memcpy(text, data, size);
+    text[size] = '\0';
     if (identifier_parse(text, &read, &err) == 0) {
         demand_name(&read, span_text(text));
         if (read.is_arn)

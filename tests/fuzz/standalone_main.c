@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* In a block of exactly its size, so that a sanitizer sees the first byte read beyond it. */
 static void run_one(const uint8_t *data, size_t size)
 {
-    uint8_t *const copy = malloc(size ? size : 1);
+    uint8_t *const copy = calloc(1, size ? size : 1);
 
     if (copy == NULL)
         abort();
