@@ -181,10 +181,13 @@ static int latch_aim(struct latch *latch, const struct secret *pin, bool *ret_sa
  * may we try? Low tries that our own latch explains do not forbid a new PIN; low tries that
  * nobody here caused do.
  */
-static int allowed(CK_FLAGS flags, const struct latch *latch, bool same_pin, bool latched,
-                   struct kms_error *err)
+static int allowed(const struct profile *profile, CK_FLAGS flags, const struct latch *latch,
+                   bool same_pin, bool latched, struct kms_error *err)
 {
-    if (same_pin && (latch->verdict == VERDICT_FAILED || latch->tries > 1))
+    /* tries that ended in a kill: without a lock to fear, clean flags are word enough */
+    const bool used_up = profile->locks && latch->tries > 1;
+
+    if (same_pin && (latch->verdict == VERDICT_FAILED || used_up))
         return kms_fail_detail(err, KMS_ERR_PIN_LATCHED,
                                "this PIN was tried before; put another one into the PIN file, or "
                                "remove " LATCH_NAME " from the state directory");
@@ -246,7 +249,7 @@ int login_user(struct login *login, struct session *session, struct kms_error *e
         return -1;
     const bool latched = latch.set;
     if (latch_aim(&latch, &pin, &same_pin, err) < 0 ||
-        allowed(flags, &latch, same_pin, latched, err) < 0)
+        allowed(session->module->profile, flags, &latch, same_pin, latched, err) < 0)
         return -1;
     return try_once(login, session, &pin, &latch, err);
 }

@@ -8,7 +8,7 @@
  *
  * A new PIN in the file is the operator's answer to a failed one and is tried, unless the token
  * is one try from locking. Killed between a good login and taking the latch away: tried once
- * more, if the token's flags show no failed try.
+ * more, if the token's flags show no failed try; again and again where the PIN cannot lock.
  *
  * Source: PKCS #11 v2.40 section 5.6, C_Login; section 3.3 (CKF_USER_PIN_ flags).
  */

@@ -13,10 +13,10 @@ static const struct kind kinds[TOKEN_KINDS] = {
  * keys with ALLOWED_MECHANISMS and reports CKA_LOCAL = false for all.
  */
 static const struct profile profiles[] = {
-    /* name      manufacturer   modifiable allowed copies local  guarded serial */
-    { "softhsm", "SoftHSM",     true,      true,   true,  true,  true,   true  },
-    { "nss",     "Mozilla",     false,     false,  false, false, false,  false },
-    { "default", "",            false,     true,   false, true,  false,  false },
+    /* name      manufacturer   modifiable allowed copies local  guarded serial locks */
+    { "softhsm", "SoftHSM",     true,      true,   true,  true,  true,   true,  false },
+    { "nss",     "Mozilla",     false,     false,  false, false, false,  false, false },
+    { "default", "",            false,     true,   false, true,  false,  false, true  },
 };
 /* clang-format on */
 

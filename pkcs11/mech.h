@@ -30,6 +30,7 @@ struct profile {
     bool local;               /* CKA_LOCAL tells the truth */
     bool guarded;             /* the token is files that need guard.h */
     bool serial;              /* calls at a time gain nothing: the module locks itself */
+    bool locks;               /* the PIN locks after some failed tries */
 };
 
 const struct profile *profile_for(const CK_INFO *info);

@@ -4,7 +4,7 @@
 readonly PACKAGES_BUILD=(
   cmake ninja-build gcc libc6-dev pkg-config
   libssl-dev libsqlite3-dev libsodium-dev libinih-dev libjansson-dev libp11-kit-dev
-  libgnutls28-dev libmicrohttpd-dev libsystemd-dev uthash-dev libcmocka-dev
+  libgnutls28-dev libjemalloc-dev libmicrohttpd-dev libsystemd-dev uthash-dev libcmocka-dev
 )
 readonly PACKAGES_RUN=(
   softhsm2 openssl python3 python3-botocore awscli

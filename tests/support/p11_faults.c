@@ -25,6 +25,7 @@
  *   sessions limit=N          more than N open sessions: CKR_SESSION_COUNT
  *   mechanism hide=CKM_AES_GCM  (or a number) the module does not have it
  *   pin lock=N                the PIN is locked at N failed tries, over all processes
+ *   maker NAME                the module says that NAME made it
  *
  * Standard: PKCS #11 v2.40.
  */
@@ -108,6 +109,7 @@ static struct {
     unsigned long epoch;
     unsigned session_limit, sessions, pin_lock;
     CK_MECHANISM_TYPE hidden;
+    char maker[33];
     CK_SESSION_HANDLE logged_in; /* the session that did it last */
     char *counts;                /* the file, mapped */
     unsigned seed;
@@ -184,6 +186,8 @@ static void read_line(char *line)
         (void)sscanf(word, "limit=%u", &shim.session_limit);
     else if (word && strcmp(first, "pin") == 0)
         (void)sscanf(word, "lock=%u", &shim.pin_lock);
+    else if (word && strcmp(first, "maker") == 0)
+        (void)snprintf(shim.maker, sizeof(shim.maker), "%-32.32s", word);
     else if (word && strcmp(first, "mechanism") == 0 && strncmp(word, "hide=", 5) == 0)
         shim.hidden = mechanism_named(word + 5);
     else
@@ -207,6 +211,7 @@ static void read_rules(void)
     shim.file = now;
     shim.rule_count = shim.session_limit = shim.pin_lock = 0;
     shim.hidden = (CK_MECHANISM_TYPE)-1;
+    shim.maker[0] = '\0';
     while (fgets(line, sizeof(line), file))
         read_line(line);
     (void)fclose(file);
@@ -399,7 +404,6 @@ typedef CK_MECHANISM_PTR M;
 typedef CK_ATTRIBUTE_PTR A;
 
 FORWARD(C_Finalize, (void *r), (r))
-FORWARD(C_GetInfo, (CK_INFO *i), (i))
 FORWARD(C_GetSlotList, (CK_BBOOL t, CK_SLOT_ID *l, N n), (t, l, n))
 FORWARD(C_GetSlotInfo, (CK_SLOT_ID s, CK_SLOT_INFO *i), (s, i))
 FORWARD(C_InitToken, (CK_SLOT_ID s, B p, U n, B l), (s, p, n, l))
@@ -587,6 +591,20 @@ static CK_RV faulty_C_Login(S s, CK_USER_TYPE user, B pin, U len)
         shim.logged_in = s;
     if (rv == CKR_OK || rv == CKR_PIN_INCORRECT)
         count_set(PIN_FAILURES, rv == CKR_OK ? 0 : counted(PIN_FAILURES) + 1);
+    (void)pthread_mutex_unlock(&shim.mutex);
+    return after(&order, rv);
+}
+
+static CK_RV faulty_C_GetInfo(CK_INFO *info)
+{
+    const struct order order = before(F_C_GetInfo);
+
+    if (order.refuses)
+        return order.rv;
+    const CK_RV rv = shim.real->C_GetInfo(info);
+    (void)pthread_mutex_lock(&shim.mutex);
+    if (rv == CKR_OK && shim.maker[0])
+        memcpy(info->manufacturerID, shim.maker, sizeof(info->manufacturerID));
     (void)pthread_mutex_unlock(&shim.mutex);
     return after(&order, rv);
 }

@@ -249,11 +249,24 @@ static void test_login_not_judged(void **state)
     const unsigned before = count_of("C_Login");
     struct kms_error err = { 0 };
 
-    rules(f, "C_Login rv=0x30\n");
+    rules(f, "maker Example\nC_Login rv=0x30\n");
     for (int i = 0; i < 2; i++)
         CHECK_FAILS(token_open(&f->config, &f->token, &err), err, KMS_ERR_KEY_UNAVAILABLE);
     open_latched(f);
     assert_int_equal(count_of("C_Login") - before, 2);
+}
+
+/* Where the PIN cannot lock, a service that is killed at every start still comes up in the end. */
+static void test_login_not_judged_without_a_lock(void **state)
+{
+    struct fixture *const f = *state;
+    struct kms_error err = { 0 };
+
+    rules(f, "C_Login rv=0x30\n");
+    for (int i = 0; i < 5; i++)
+        CHECK_FAILS(token_open(&f->config, &f->token, &err), err, KMS_ERR_KEY_UNAVAILABLE);
+    rules(f, "");
+    CHECK_OK(token_open(&f->config, &f->token, &err), err);
 }
 
 /* The login is lost while running */
@@ -847,6 +860,7 @@ int main(void)
         CLOSED(test_low_tries_of_others_forbid),
         CLOSED(test_latch_does_not_hold_the_pin),
         CLOSED(test_login_not_judged),
+        CLOSED(test_login_not_judged_without_a_lock),
         OPEN(test_lost_login_is_made_again),
         OPEN(test_lost_login_with_wrong_pin),
         OPEN(test_every_answer_once),
