@@ -280,7 +280,9 @@ static void *run_team(void *arg)
             if (was_busy && on_readable(team, link) && link->busy)
                 continue;
             if (was_busy && link->busy) {
-                team->errors++; /* broke in the middle of a request */
+                if (team->errors++ == 0)
+                    (void)fprintf(stderr, "load: a connection broke after %" PRIu64 " answers\n",
+                                  link->done);
                 link->busy = false;
             }
             busy -= was_busy;
