@@ -54,8 +54,3 @@ int json_text(const json_t *tree, char **ret, size_t *ret_len, struct kms_error 
     *ret_len = len;
     return 0;
 }
-
-void json_memory_install(void)
-{
-    json_set_alloc_funcs(wiping_malloc, wiping_free);
-}

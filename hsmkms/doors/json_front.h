@@ -30,6 +30,3 @@ CHECKED int json_front(struct span body, json_t **ret, struct kms_error *err);
  * Errors:  INTERNAL (out of memory)
  */
 CHECKED int json_text(const json_t *tree, char **ret, size_t *ret_len, struct kms_error *err);
-
-/* Gives jansson memory that wipes itself. Once, before the first tree and any thread. */
-void json_memory_install(void);

@@ -481,6 +481,6 @@ int main(void)
         cmocka_unit_test(test_door_claim),
         cmocka_unit_test(test_door_claim_is_of_one_address),
     };
-    json_memory_install();
+    json_set_alloc_funcs(wiping_malloc, wiping_free);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,6 +155,6 @@ int main(void)
         cmocka_unit_test(test_json_text_is_compact_and_exact),
         cmocka_unit_test(test_wiping_malloc),
     };
-    json_memory_install();
+    json_set_alloc_funcs(wiping_malloc, wiping_free);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
