@@ -15,13 +15,13 @@ import time
 
 import pytest
 
+import clock
 import kms
 from faults import (DEVICE_ERROR, FUNCTION_FAILED, GENERAL_ERROR, KEY_HANDLE_INVALID,
                     OBJECT_HANDLE_INVALID, OUT_OF_REACH, SESSION_CLOSED, SESSION_HANDLE_INVALID,
                     USER_NOT_LOGGED_IN, FaultyRig, Load, everywhere)
 
 PIN_LATCHED = 3
-LIBFAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 SCALE = 4 if kms.SANITIZED else 1
 
 pytestmark = pytest.mark.skipif(kms.TLS and not kms.SANITIZED,
@@ -508,8 +508,7 @@ def test_killed_while_a_key_is_deleted(faulty, what, place):
     assert rig.ok("DescribeKey", KeyId=doomed)["KeyMetadata"]["KeyState"] == "PendingDeletion"
     rig.stop()
     rig.rules(f"C_DestroyObject after={at_start + place} times=1 {what}")
-    rig.start(env={"HSMKMS_RUN": f"env LD_PRELOAD={LIBFAKETIME} FAKETIME=+8d "
-                                 "FAKETIME_DONT_FAKE_MONOTONIC=1"}, check=False)
+    rig.start(env=clock.moved("FAKETIME=+8d"), check=False)
     assert died(rig), "the deletion was due"
     rig.rules()
     rig.start()  # at the true time: what has begun is not undone by a clock

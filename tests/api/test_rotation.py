@@ -6,10 +6,8 @@ import time
 
 import pytest
 
+import clock
 from kms import b64, signing_clock, unb64
-
-
-LIBFAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 
 def material(rig, key):
@@ -131,8 +129,7 @@ def test_budget_refuses_rather_than_overuse(new_rig):
 def shifted(rig, days):
     """Restarts the daemon so many days ahead; clients sign with the same clock."""
     rig.stop()
-    rig.start(env={"HSMKMS_RUN": f"env LD_PRELOAD={LIBFAKETIME} FAKETIME=+{days}d "
-                                 "FAKETIME_DONT_FAKE_MONOTONIC=1"})
+    rig.start(env=clock.moved(f"FAKETIME=+{days}d"))
 
 
 def signed_ahead(rig, days, operation, parameters):
@@ -224,8 +221,7 @@ def test_a_step_of_the_clock_holds_deletions_again(new_rig, tmp_path):
     offset = tmp_path / "offset"
     offset.write_text("+0\n")
     rig.stop()
-    rig.start(env={"HSMKMS_RUN": f"env LD_PRELOAD={LIBFAKETIME} FAKETIME_NO_CACHE=1 "
-                                 f"FAKETIME_TIMESTAMP_FILE={offset} FAKETIME_DONT_FAKE_MONOTONIC=1"})
+    rig.start(env=clock.moved("FAKETIME_NO_CACHE=1", f"FAKETIME_TIMESTAMP_FILE={offset}"))
     time.sleep(hold + 1)  # the start is held no longer
     ahead = offset.with_suffix(".new")
     ahead.write_text("+8d\n")
