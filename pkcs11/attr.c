@@ -21,6 +21,7 @@ static const struct {
     NAME(CKA_ENCRYPT),
     NAME(CKA_DECRYPT),
     NAME(CKA_SIGN),
+    NAME(CKA_SIGN_RECOVER),
     NAME(CKA_VERIFY),
     NAME(CKA_WRAP),
     NAME(CKA_UNWRAP),

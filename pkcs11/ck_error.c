@@ -11,6 +11,10 @@ static const struct {
     ROW(CKR_ENCRYPTED_DATA_INVALID,         RV_CIPHERTEXT),
     ROW(CKR_ENCRYPTED_DATA_LEN_RANGE,       RV_CIPHERTEXT),
 
+    /* only our own proofs verify anything in the token */
+    ROW(CKR_SIGNATURE_INVALID,              RV_CIPHERTEXT),
+    ROW(CKR_SIGNATURE_LEN_RANGE,            RV_CIPHERTEXT),
+
     /* SoftHSM 2.6 answers a bad tag with the first, nShield with the second */
     ROW(CKR_GENERAL_ERROR,                  RV_DOUBT),
     ROW(CKR_FUNCTION_FAILED,                RV_DOUBT),
@@ -50,7 +54,9 @@ static const struct {
     ROW(CKR_ATTRIBUTE_TYPE_INVALID,         RV_BUG),
     ROW(CKR_ATTRIBUTE_VALUE_INVALID,        RV_BUG),
     ROW(CKR_BUFFER_TOO_SMALL,               RV_BUG),
+    ROW(CKR_CURVE_NOT_SUPPORTED,            RV_BUG),
     ROW(CKR_DATA_LEN_RANGE,                 RV_BUG),
+    ROW(CKR_DOMAIN_PARAMS_INVALID,          RV_BUG),
     ROW(CKR_FUNCTION_NOT_SUPPORTED,         RV_BUG),
     ROW(CKR_KEY_FUNCTION_NOT_PERMITTED,     RV_BUG),
     ROW(CKR_KEY_NOT_WRAPPABLE,              RV_BUG),

@@ -1,10 +1,18 @@
 #include "pkcs11/mech.h"
 
+#include <assert.h>
+
 /* clang-format off */
 static const struct kind kinds[TOKEN_KINDS] = {
-    /*                    name       made by                     used by          type                bytes encrypts signs */
-    [TOKEN_AES_GCM] = { "AES-GCM", CKM_AES_KEY_GEN,            CKM_AES_GCM,     CKK_AES,            32,   true,    false },
-    [TOKEN_HMAC]    = { "HMAC",    CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA256_HMAC, CKK_GENERIC_SECRET, 32,   false,   true  },
+    /*                     name        made by                     used by          type                bytes encrypts signs */
+    [TOKEN_AES_GCM]  = { "AES-GCM",  CKM_AES_KEY_GEN,            CKM_AES_GCM,     CKK_AES,            32,   true,    false },
+    [TOKEN_HMAC]     = { "HMAC",     CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA256_HMAC, CKK_GENERIC_SECRET, 32,   false,   true  },
+
+    /* pairs have their rows in pair.c */
+    [TOKEN_HMAC_224] = { "HMAC-224", CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA224_HMAC, CKK_GENERIC_SECRET, 28,   false,   true  },
+    [TOKEN_HMAC_256] = { "HMAC-256", CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA256_HMAC, CKK_GENERIC_SECRET, 32,   false,   true  },
+    [TOKEN_HMAC_384] = { "HMAC-384", CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA384_HMAC, CKK_GENERIC_SECRET, 48,   false,   true  },
+    [TOKEN_HMAC_512] = { "HMAC-512", CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA512_HMAC, CKK_GENERIC_SECRET, 64,   false,   true  },
 };
 
 /*
@@ -22,6 +30,7 @@ static const struct profile profiles[] = {
 
 const struct kind *kind_of(enum token_kind kind)
 {
+    assert(kinds[kind].name);
     return &kinds[kind];
 }
 

@@ -19,6 +19,7 @@ struct kind {
     bool encrypts, signs;
 };
 
+/* Of kinds that are no pairs. */
 const struct kind *kind_of(enum token_kind kind);
 
 struct profile {

@@ -30,6 +30,7 @@ void cache_close(struct cache *cache)
         free(object);
     }
     free(cache->copies);
+    free(cache->listing.list);
     *cache = (struct cache){ 0 };
 }
 
@@ -78,7 +79,7 @@ static int find_begin(struct session *session, const struct uuid *id, struct kms
 {
     struct attrs want = { 0 };
 
-    attrs_ulong(&want, CKA_CLASS, CKO_SECRET_KEY);
+    /* of any class: one search finds secret and private keys, and the public halves of pairs */
     attrs_bool(&want, CKA_TOKEN, true);
     if (id)
         attrs_bytes(&want, CKA_ID, uuid_span(id));
@@ -122,11 +123,15 @@ int object_any(struct session *session, bool *ret, struct kms_error *err)
     return find_end(session, looked, err);
 }
 
-/* One call per object for everything we want to know of it. False: it is no longer there. */
+/*
+ * One call per object for everything we want to know of it. False: it is no longer there, or
+ * neither a secret nor a private key.
+ */
 static bool look_at(struct session *session, CK_OBJECT_HANDLE handle, struct object_seen *ret)
 {
     uint8_t label[LABEL_ROOM], id[sizeof(struct uuid) + 1];
     CK_BBOOL private = 0, sensitive = 0, extractable = 0;
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
     struct attrs got = { 0 };
 
     attrs_room(&got, CKA_ID, id, sizeof(id));
@@ -134,11 +139,12 @@ static bool look_at(struct session *session, CK_OBJECT_HANDLE handle, struct obj
     attrs_room(&got, CKA_PRIVATE, &private, sizeof(private));
     attrs_room(&got, CKA_SENSITIVE, &sensitive, sizeof(sensitive));
     attrs_room(&got, CKA_EXTRACTABLE, &extractable, sizeof(extractable));
+    attrs_room(&got, CKA_CLASS, &class, sizeof(class));
     *ret = (struct object_seen){ .handle = handle };
 
     /* a row that does not fit says so in its length; the others are filled all the same */
     const CK_RV rv = P11_TRY(session, C_GetAttributeValue, handle, got.list, got.count);
-    if (ck_class(rv) == RV_HANDLE)
+    if (ck_class(rv) == RV_HANDLE || (class != CKO_SECRET_KEY && class != CKO_PRIVATE_KEY))
         return false;
     if (rv != CKR_OK && rv != CKR_BUFFER_TOO_SMALL)
         return true; /* half an object, as a killed generation leaves: it has no id for us */
@@ -171,6 +177,33 @@ int object_search(struct session *session, const struct uuid *id, object_seen_fn
             return -1;
     }
     return 0;
+}
+
+/* What was seen of everything */
+
+void cache_unlist(struct cache *cache)
+{
+    free(cache->listing.list);
+    cache->listing = (struct listing){ 0 };
+}
+
+static int list_one(struct listing *listing, const struct object_seen *seen, struct kms_error *err)
+{
+    if (listing->len == listing->cap) {
+        const size_t cap = listing->cap ? listing->cap * 2 : 256;
+        struct object_seen *const moved = reallocarray(listing->list, cap, sizeof(*moved));
+        if (moved == NULL)
+            return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for %zu objects", cap);
+        listing->list = moved;
+        listing->cap = cap;
+    }
+    listing->list[listing->len++] = *seen;
+    return 0;
+}
+
+bool cache_is_listed(const struct cache *cache)
+{
+    return clock_mono_us() < cache->listing.until_us;
 }
 
 /* The table */
@@ -257,6 +290,7 @@ void object_drop(struct cache *cache, struct session *owner, const struct uuid *
 
 void cache_unbind(struct cache *cache)
 {
+    cache_unlist(cache);
     for (struct object *object = cache->table; object; object = object->hh.next) {
         bind(object, CK_INVALID_HANDLE, OBJECT_GOOD);
         object->copy = CK_INVALID_HANDLE;
@@ -269,22 +303,16 @@ void cache_unbind(struct cache *cache)
 
 /* Loading: a round marks what it saw by taking the old handle out first. */
 
-struct loading {
-    struct cache *cache;
-    object_seen_fn *each;
-    void *arg;
-};
-
 static int load_one(void *arg, const struct object_seen *seen, struct kms_error *err)
 {
-    const struct loading *const loading = arg;
+    struct cache *const cache = arg;
     struct object *object;
 
     if (!seen->has_id) {
-        loading->cache->ignored++;
+        cache->ignored++;
         return 0;
     }
-    object = entry_of(loading->cache, &seen->id, err);
+    object = entry_of(cache, &seen->id, err);
     if (object == NULL)
         return -1;
     if (object->look_again_us == -1) /* seen in this round already */
@@ -292,20 +320,21 @@ static int load_one(void *arg, const struct object_seen *seen, struct kms_error 
     else
         bind(object, seen->handle, seen->weak ? OBJECT_WEAK : OBJECT_GOOD);
     object->look_again_us = -1;
-    loading->cache->keys++;
-    return loading->each ? loading->each(loading->arg, seen, err) : 0;
+    cache->keys++;
+    return list_one(&cache->listing, seen, err);
 }
 
 int cache_load(struct cache *cache, struct session *session, struct session *owner,
-               object_seen_fn *each, void *arg, struct kms_error *err)
+               struct kms_error *err)
 {
-    struct loading loading = { cache, each, arg };
+    const int64_t begun_us = clock_mono_us();
     struct object *object, *next;
 
+    cache_unlist(cache);
     cache->keys = cache->ignored = 0;
     for (object = cache->table; object; object = object->hh.next)
         object->look_again_us = 0;
-    if (object_search(session, NULL, load_one, &loading, err) < 0)
+    if (object_search(session, NULL, load_one, cache, err) < 0)
         return -1;
     HASH_ITER(hh, cache->table, object, next)
     {
@@ -314,6 +343,7 @@ int cache_load(struct cache *cache, struct session *session, struct session *own
         else
             object_drop(cache, owner, &object->id);
     }
+    cache->listing.until_us = begun_us + LISTING_TIME_US;
     return 0;
 }
 
@@ -355,6 +385,33 @@ int object_refind(struct cache *cache, struct session *session, const struct uui
     } else {
         bind(object, finding.seen.handle, finding.seen.weak ? OBJECT_WEAK : OBJECT_GOOD);
     }
+    return 0;
+}
+
+int object_public(struct session *session, const struct uuid *id, CK_OBJECT_HANDLE *ret,
+                  struct kms_error *err)
+{
+    AUTO(handles) handles = { 0 };
+    unsigned found = 0;
+
+    if (find(session, id, &handles, err) < 0)
+        return -1;
+    for (size_t i = 0; i < handles.len; i++) {
+        CK_OBJECT_CLASS class = CKO_VENDOR_DEFINED;
+        struct attrs got = { 0 };
+
+        attrs_room(&got, CKA_CLASS, &class, sizeof(class));
+        if (P11(session, C_GetAttributeValue, handles.list[i], got.list, got.count) != CKR_OK)
+            return session_fail(session, err);
+        if (class == CKO_PUBLIC_KEY) {
+            *ret = handles.list[i];
+            found++;
+        }
+    }
+    if (found == 0)
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "the token has no public key with this id");
+    if (found > 1)
+        return kms_fail(err, KMS_ERR_INTEGRITY, "several public keys in the token have this id");
     return 0;
 }
 

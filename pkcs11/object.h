@@ -1,7 +1,7 @@
 #pragma once
 
 /*
- * The token's secret keys: finding and destroying objects, and the cache of their handles by
+ * The token's secret and private keys: finding and destroying objects, and the cache of their handles by
  * CKA_ID. One search for everything at start; afterwards a key costs a table look-up.
  *
  * Some tokens are faster on a copy of a key in session memory. Keys that are used often get one,
@@ -18,6 +18,7 @@
 #include "pkcs11/gcm.h"
 
 #define OBJECT_LABEL_MAX 64
+#define LISTING_TIME_US  10000000
 #define COPY_AFTER_USES  16 /* a copy costs about as much as it saves in so many uses */
 
 enum object_fault {
@@ -44,8 +45,28 @@ struct object {
     UT_hash_handle hh;
 };
 
+/* What a search shows of an object. */
+struct object_seen {
+    CK_OBJECT_HANDLE handle;
+    struct uuid id;
+    bool has_id, weak;
+    char label[OBJECT_LABEL_MAX + 1];
+};
+
+/*
+ * What the last search for everything showed. A start asks three times for the same, and on SoftHSM
+ * each object costs 16 system calls each time: so a listing counts for LISTING_TIME_US, or until
+ * somebody has the token alone.
+ */
+struct listing {
+    struct object_seen *list;
+    size_t len, cap;
+    int64_t until_us; /* 0: it does not count */
+};
+
 struct cache {
     struct object *table;
+    struct listing listing;
     struct object **copies; /* copied of limit places in use */
     unsigned limit, copied, hand, recheck;
     unsigned keys, ignored;
@@ -58,30 +79,28 @@ CHECKED int cache_open(struct cache *ret, unsigned limit, struct kms_error *err)
 /* Frees the table; objects and copies in the token are left alone. Accepts the zero state. */
 void cache_close(struct cache *cache);
 
-/* What a search shows of an object. */
-struct object_seen {
-    CK_OBJECT_HANDLE handle;
-    struct uuid id;
-    bool has_id, weak;
-    char label[OBJECT_LABEL_MAX + 1];
-};
-
 /* Returns -1 and fills err to stop. */
 typedef int object_seen_fn(void *arg, const struct object_seen *seen, struct kms_error *err);
 
-/* Shows every secret key object in the token, or those with this id. */
+/* Shows every secret and private key object in the token, or those with this id. */
 CHECKED int object_search(struct session *session, const struct uuid *id, object_seen_fn *each,
                           void *arg, struct kms_error *err);
 
-/* Whether the token shows any secret key at all. */
+/* Whether the token shows any object at all. */
 CHECKED int object_any(struct session *session, bool *ret, struct kms_error *err);
 
 /*
- * Searches everything and binds what was found. Handles that are still the same stay checked;
- * entries whose objects are gone lose handle and copy. each may be NULL.
+ * Searches everything and binds what was found; cache->listing keeps what was seen of keys. Handles
+ * that are still the same stay checked; entries whose objects are gone lose handle and copy.
  */
 CHECKED int cache_load(struct cache *cache, struct session *session, struct session *owner,
-                       object_seen_fn *each, void *arg, struct kms_error *err);
+                       struct kms_error *err);
+
+/* Whether cache->listing may stand for a search made now; with the token's lock shared. */
+bool cache_is_listed(const struct cache *cache);
+
+/* It may not any more. */
+void cache_unlist(struct cache *cache);
 
 /* The entry of an id, or NULL when it was never bound. */
 struct object *object_lookup(const struct cache *cache, const struct uuid *id);
@@ -106,7 +125,14 @@ CHECKED int object_bind(struct cache *cache, const struct uuid *id, CK_OBJECT_HA
 /* Forgets an id; its copy is destroyed. */
 void object_drop(struct cache *cache, struct session *owner, const struct uuid *id);
 
-/* Destroys every object with this id and looks again that none is left. */
+/*
+ * The public half that lies beside a private key. Errors: NOT_FOUND; INTEGRITY (several);
+ * KEY_UNAVAILABLE.
+ */
+CHECKED int object_public(struct session *session, const struct uuid *id, CK_OBJECT_HANDLE *ret,
+                          struct kms_error *err);
+
+/* Destroys every object with this id, of whatever class, and looks again that none is left. */
 CHECKED int object_destroy(struct session *session, const struct uuid *id, struct kms_error *err);
 
 /* Forgets all handles and copies, because they died with a login or a session. */

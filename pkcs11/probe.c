@@ -1,6 +1,9 @@
 #include "pkcs11/probe.h"
 
+#include <assert.h>
+
 #define PROBE_PLAIN 32
+#define ATTR_ROOM   128 /* bytes; the longest is a list of mechanisms */
 
 /* The session keys */
 
@@ -162,27 +165,36 @@ static int differs(struct kms_error *err, CK_ATTRIBUTE_TYPE type)
                     attr_name(type));
 }
 
-int probe_attributes(struct session *session, const struct kind *kind, CK_OBJECT_HANDLE key,
-                     struct kms_error *err)
+int probe_made_as(struct session *session, CK_OBJECT_HANDLE key, struct attrs *want,
+                  struct kms_error *err)
 {
-    const struct profile *const profile = session->module->profile;
-    uint8_t room[ATTRS_MAX][sizeof(CK_ULONG)];
-    struct attrs want = { 0 }, got = { 0 };
+    uint8_t room[ATTRS_MAX][ATTR_ROOM];
+    struct attrs got = { 0 };
 
-    mech_template(&want, kind, profile, KEY_IN_TOKEN);
-    attrs_bool(&want, CKA_ALWAYS_SENSITIVE, true);
-    attrs_bool(&want, CKA_NEVER_EXTRACTABLE, true);
-    if (profile->local)
-        attrs_bool(&want, CKA_LOCAL, true);
+    attrs_bool(want, CKA_ALWAYS_SENSITIVE, true);
+    attrs_bool(want, CKA_NEVER_EXTRACTABLE, true);
+    if (session->module->profile->local)
+        attrs_bool(want, CKA_LOCAL, true);
     /* room of exactly the expected length: NSS takes no more for a number, and more is wrong */
-    for (CK_ULONG i = 0; i < want.count; i++)
-        attrs_room(&got, want.list[i].type, room[i], want.list[i].ulValueLen);
+    for (CK_ULONG i = 0; i < want->count; i++) {
+        assert(want->list[i].ulValueLen <= ATTR_ROOM);
+        attrs_room(&got, want->list[i].type, room[i], want->list[i].ulValueLen);
+    }
 
     const CK_RV rv = P11_TRY(session, C_GetAttributeValue, key, got.list, got.count);
     if (rv != CKR_OK && ck_class(rv) != RV_BUG)
         return session_fail(session, err);
-    for (CK_ULONG i = 0; i < want.count; i++)
-        if (!attr_same(&got.list[i], &want.list[i]))
-            return differs(err, want.list[i].type);
+    for (CK_ULONG i = 0; i < want->count; i++)
+        if (!attr_same(&got.list[i], &want->list[i]))
+            return differs(err, want->list[i].type);
     return 0;
+}
+
+int probe_attributes(struct session *session, const struct kind *kind, CK_OBJECT_HANDLE key,
+                     struct kms_error *err)
+{
+    struct attrs want = { 0 };
+
+    mech_template(&want, kind, session->module->profile, KEY_IN_TOKEN);
+    return probe_made_as(session, key, &want, err);
 }

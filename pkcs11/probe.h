@@ -47,9 +47,27 @@ CHECKED int probe_run(struct probe *probe, struct session *session, struct sessi
 CHECKED int probe_attributes(struct session *session, const struct kind *kind, CK_OBJECT_HANDLE key,
                              struct kms_error *err);
 
+/*
+ * The same for any template of a token object; what a token says only of a key that it made itself
+ * is added to it.
+ */
+CHECKED int probe_made_as(struct session *session, CK_OBJECT_HANDLE key, struct attrs *want,
+                          struct kms_error *err);
+
 /* Tries on a key what this token refuses. Errors: INTEGRITY (message names the try). */
 CHECKED int probe_refusals(const struct probe *probe, struct session *session,
                            const struct kind *kind, CK_OBJECT_HANDLE key, struct kms_error *err);
+
+/*
+ * Forbidden things that are the same for all keys: wrapping one, copying it to the session with a
+ * flag changed, changing a flag. CKR_OK when it worked.
+ */
+CK_RV strict_wrap(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE wrapper);
+CK_RV strict_copy(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag, bool value);
+CK_RV strict_set(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag, bool value);
+
+/* True when rv says no; an answer of a sick token says nothing. */
+bool strict_refused(CK_RV rv);
 
 /* Learns what is refused, on the health key. Part of probe_run. */
 CHECKED int probe_strictness(struct probe *probe, struct session *session, struct kms_error *err);

@@ -26,14 +26,8 @@ static bool some_call_hangs(const struct token *token)
     return false;
 }
 
-/*
- * While a writer waits no reader starts, so it must not wait long for a call that hangs: the
- * sessions that work go on serving.
- */
-static int lock_in_time(struct token *token, enum patience patience, struct kms_error *err)
+static struct timespec deadline(unsigned ms)
 {
-    const unsigned ms =
-        patience == WAIT_BRIEFLY || some_call_hangs(token) ? BRIEFLY_MS : token->call_time_ms;
     struct timespec until;
 
     (void)clock_gettime(CLOCK_REALTIME, &until);
@@ -43,8 +37,27 @@ static int lock_in_time(struct token *token, enum patience patience, struct kms_
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    if (pthread_rwlock_timedwrlock(&token->lock, &until) != 0)
+    return until;
+}
+
+/*
+ * While a writer waits no reader starts, so it must not wait long for a call that hangs: the
+ * sessions that work go on serving.
+ */
+static int lock_in_time(struct token *token, enum patience patience, struct kms_error *err)
+{
+    const unsigned ms =
+        patience == WAIT_BRIEFLY || some_call_hangs(token) ? BRIEFLY_MS : token->call_time_ms;
+    const struct timespec until = deadline(ms);
+
+    /* a pair may be in the making for seconds: what can be done another time does not wait */
+    if ((patience == WAIT_BRIEFLY ? pthread_mutex_trylock(&token->maker)
+                                  : pthread_mutex_timedlock(&token->maker, &until)) != 0)
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "the token is busy making a key");
+    if (pthread_rwlock_timedwrlock(&token->lock, &until) != 0) {
+        (void)pthread_mutex_unlock(&token->maker);
         return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "a call to the token does not return");
+    }
     atomic_store_explicit(&token->manage.since_us, clock_mono_us(), memory_order_relaxed);
     return 0;
 }
@@ -52,10 +65,32 @@ static int lock_in_time(struct token *token, enum patience patience, struct kms_
 static void unlock(struct token *token)
 {
     atomic_store_explicit(&token->manage.since_us, 0, memory_order_relaxed);
+    if (!token->aside)
+        (void)pthread_rwlock_unlock(&token->lock);
+    token->aside = false;
+    (void)pthread_mutex_unlock(&token->maker);
+}
+
+void token_aside(struct token *token)
+{
+    /* a call that is known to take long is not reported as one that hangs */
+    atomic_store_explicit(&token->manage.since_us, 0, memory_order_relaxed);
+    token->aside = true;
     (void)pthread_rwlock_unlock(&token->lock);
 }
 
-static int renew_manage(struct token *token, struct kms_error *err)
+int token_aside_done(struct token *token, struct kms_error *err)
+{
+    const struct timespec until = deadline(token->call_time_ms);
+
+    if (pthread_rwlock_timedwrlock(&token->lock, &until) != 0)
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "a call to the token does not return");
+    token->aside = false;
+    atomic_store_explicit(&token->manage.since_us, clock_mono_us(), memory_order_relaxed);
+    return 0;
+}
+
+int token_renew_manage(struct token *token, struct kms_error *err)
 {
     session_close(&token->manage);
     return session_open(&token->manage, &token->module, err);
@@ -65,9 +100,10 @@ int token_alone(struct token *token, enum patience patience, struct kms_error *e
 {
     if (lock_in_time(token, patience, err) < 0)
         return -1;
+    cache_unlist(&token->cache); /* whoever is alone may change what the token holds */
     pool_close_retired(&token->pool);
     copy_drop_forgotten(&token->cache, &token->owner);
-    if (token->manage.broken && renew_manage(token, err) < 0) {
+    if (token->manage.broken && token_renew_manage(token, err) < 0) {
         const enum ck_class class = ck_class(token->manage.rv);
         unlock(token);
         if (ck_rule(class)->trips)
@@ -83,7 +119,7 @@ static bool is_well(struct token *token)
     for (unsigned tries = 0;; tries++) {
         struct kms_error sick = { 0 };
 
-        if (renew_manage(token, &sick) == 0 &&
+        if (token_renew_manage(token, &sick) == 0 &&
             probe_health(&token->probe, &token->manage, &sick) == 0)
             return true;
         if (tries == ck_rule(ck_class(token->manage.rv))->retries)
@@ -93,12 +129,13 @@ static bool is_well(struct token *token)
 
 void token_alone_done(struct token *token, bool failed)
 {
-    const bool well = !failed || is_well(token);
+    const bool aside = token->aside; /* did not come back: what the session is like shows later */
+    const bool well = !failed || (!aside && is_well(token));
 
     if (!well)
         token->manage.broken = true;
     unlock(token);
-    if (!well)
+    if (!well && !aside)
         token_trip(token);
 }
 
@@ -128,9 +165,9 @@ int token_connect(struct token *token, struct kms_error *err)
                         "the token gives away keys that are not extractable; serve all the same "
                         "with accept_extractable");
     token->cache.limit = token->probe.copies ? token->copies_max : 0;
-    if (token->manage.broken && renew_manage(token, err) < 0)
+    if (token->manage.broken && token_renew_manage(token, err) < 0)
         return -1;
-    return cache_load(&token->cache, &token->manage, &token->owner, NULL, NULL, err);
+    return cache_load(&token->cache, &token->manage, &token->owner, err);
 }
 
 /* After the login was lost: every handle and session key died with it. */
@@ -141,7 +178,7 @@ static int login_again(struct token *token, struct kms_error *err)
     cache_unbind(&token->cache);
     if (probe_keys(&token->probe, &token->owner, err) < 0)
         return -1;
-    return cache_load(&token->cache, &token->manage, &token->owner, NULL, NULL, err);
+    return cache_load(&token->cache, &token->manage, &token->owner, err);
 }
 
 /* What stands behind it is in detail; to a caller it is a key out of reach. */
@@ -221,7 +258,7 @@ static int recover_soft(struct token *token, struct kms_error *err)
 
     if (login_state(&token->owner, &in) != CKR_OK)
         return session_fail(&token->owner, err);
-    if (pool_reopen(&token->pool, err) < 0 || renew_manage(token, err) < 0)
+    if (pool_reopen(&token->pool, err) < 0 || token_renew_manage(token, err) < 0)
         return -1;
     if ((in ? keep_session_keys(token, err) : login_again(token, err)) < 0)
         return -1;

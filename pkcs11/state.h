@@ -7,7 +7,9 @@
  * waited for. Shared lock: cryptographic calls on cached handles. Exclusive lock ("alone"):
  * everything that searches, makes or destroys objects, opens or closes sessions in bulk, or logs
  * in; it alone may use owner and manage. Waiting for it ends after call_time_ms, so that one hung
- * call cannot stop the others for ever.
+ * call cannot stop the others for ever. Who is alone holds maker and, inside it, the exclusive
+ * lock; for a call that takes long it may step aside, keeping maker only: cryptographic calls go on
+ * then, and because others wait for maker first, no waiting writer stops them.
  */
 
 #include <stdatomic.h>
@@ -15,6 +17,7 @@
 #include "pkcs11/guard.h"
 #include "pkcs11/login.h"
 #include "pkcs11/object.h"
+#include "pkcs11/pair_probe.h"
 #include "pkcs11/probe.h"
 #include "pkcs11/token.h"
 
@@ -34,6 +37,8 @@ struct token {
     struct module module;
     struct guard guard;
     struct login login;
+    pthread_mutex_t maker; /* taken before the lock is taken exclusively */
+    bool aside;            /* guarded by maker: the exclusive lock is given back for a while */
     pthread_rwlock_t lock; /* prefers writers */
     pthread_mutex_t turn;  /* recursive; guards nothing, saves a serial module's locks a fight */
     struct pool pool;
@@ -41,6 +46,7 @@ struct token {
     struct session manage; /* for searches, generation, destruction */
     struct cache cache;    /* guarded by lock */
     struct probe probe;    /* written alone */
+    struct pair_memory pairs[TOKEN_KINDS][TOKEN_USES]; /* written alone */
     struct breaker breaker;
     _Atomic bool random_stuck; /* for good: nothing new is encrypted */
 };
@@ -59,6 +65,17 @@ enum patience { WAIT_LONG, WAIT_BRIEFLY };
  */
 CHECKED int token_alone(struct token *token, enum patience patience, struct kms_error *err);
 void token_alone_done(struct token *token, bool failed);
+
+/*
+ * Steps aside for a long call on manage or owner that makes session objects or token objects, and
+ * comes back. Failed to come back: a cryptographic call hangs; nothing may be done any more but
+ * token_alone_done().
+ */
+void token_aside(struct token *token);
+CHECKED int token_aside_done(struct token *token, struct kms_error *err);
+
+/* Alone: a new manage session in place of the one that is there. */
+CHECKED int token_renew_manage(struct token *token, struct kms_error *err);
 
 /*
  * Exclusive lock held. Finds one key again, after a login if that was lost.

@@ -2,7 +2,8 @@
 
 #include "pkcs11/probe.h"
 
-#define VALUE_MAX 128
+#define VALUE_MAX   128
+#define WRAPPED_MAX 4096 /* a private RSA-4096 key in PKCS #8 has some 2400 */
 
 /* Each returns CKR_OK when the forbidden thing worked. */
 typedef CK_RV try_fn(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE wrapper,
@@ -22,15 +23,13 @@ static CK_RV try_read_value(struct session *session, CK_OBJECT_HANDLE key, CK_OB
     return rv;
 }
 
-static CK_RV try_wrap(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE wrapper,
-                      const struct kind *kind)
+CK_RV strict_wrap(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE wrapper)
 {
     static const CK_MECHANISM_TYPE ways[] = { CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD, CKM_AES_ECB,
                                               CKM_AES_CBC, CKM_AES_CBC_PAD };
-    uint8_t wrapped[VALUE_MAX], iv[16] = { 0 };
+    uint8_t wrapped[WRAPPED_MAX], iv[16] = { 0 };
     CK_RV rv = CKR_MECHANISM_INVALID;
 
-    (void)kind;
     for (size_t i = 0; rv != CKR_OK && i < ARRAY_LEN(ways); i++) {
         const bool chained = ways[i] == CKM_AES_CBC || ways[i] == CKM_AES_CBC_PAD;
         CK_MECHANISM mechanism = { ways[i], chained ? iv : NULL, chained ? sizeof(iv) : 0 };
@@ -42,8 +41,14 @@ static CK_RV try_wrap(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_H
     return rv;
 }
 
-static CK_RV try_copy(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag,
-                      bool value)
+static CK_RV try_wrap(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE wrapper,
+                      const struct kind *kind)
+{
+    (void)kind;
+    return strict_wrap(session, key, wrapper);
+}
+
+CK_RV strict_copy(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag, bool value)
 {
     CK_OBJECT_HANDLE copy = CK_INVALID_HANDLE;
     struct attrs change = { 0 };
@@ -56,8 +61,7 @@ static CK_RV try_copy(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUT
     return rv;
 }
 
-static CK_RV try_set(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag,
-                     bool value)
+CK_RV strict_set(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag, bool value)
 {
     struct attrs change = { 0 };
 
@@ -70,7 +74,7 @@ static CK_RV try_copy_extractable(struct session *session, CK_OBJECT_HANDLE key,
 {
     (void)wrapper;
     (void)kind;
-    return try_copy(session, key, CKA_EXTRACTABLE, true);
+    return strict_copy(session, key, CKA_EXTRACTABLE, true);
 }
 
 static CK_RV try_copy_readable(struct session *session, CK_OBJECT_HANDLE key,
@@ -78,7 +82,7 @@ static CK_RV try_copy_readable(struct session *session, CK_OBJECT_HANDLE key,
 {
     (void)wrapper;
     (void)kind;
-    return try_copy(session, key, CKA_SENSITIVE, false);
+    return strict_copy(session, key, CKA_SENSITIVE, false);
 }
 
 static CK_RV try_set_extractable(struct session *session, CK_OBJECT_HANDLE key,
@@ -86,7 +90,7 @@ static CK_RV try_set_extractable(struct session *session, CK_OBJECT_HANDLE key,
 {
     (void)wrapper;
     (void)kind;
-    return try_set(session, key, CKA_EXTRACTABLE, true);
+    return strict_set(session, key, CKA_EXTRACTABLE, true);
 }
 
 static CK_RV try_set_readable(struct session *session, CK_OBJECT_HANDLE key,
@@ -94,7 +98,7 @@ static CK_RV try_set_readable(struct session *session, CK_OBJECT_HANDLE key,
 {
     (void)wrapper;
     (void)kind;
-    return try_set(session, key, CKA_SENSITIVE, false);
+    return strict_set(session, key, CKA_SENSITIVE, false);
 }
 
 static CK_RV try_ecb(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE wrapper,
@@ -168,8 +172,7 @@ static const struct {
 };
 /* clang-format on */
 
-/* True when rv says no; an answer of a sick token says nothing. */
-static bool is_refusal(CK_RV rv)
+bool strict_refused(CK_RV rv)
 {
     const enum ck_class class = ck_class(rv);
 
@@ -182,7 +185,7 @@ static int try_one(enum strict_try which, struct session *session, CK_OBJECT_HAN
 {
     const CK_RV rv = tries[which].run(session, key, wrapper, kind);
 
-    if (rv != CKR_OK && !is_refusal(rv))
+    if (rv != CKR_OK && !strict_refused(rv))
         return session_fail(session, err);
     *ret_refused = rv != CKR_OK;
     return 0;

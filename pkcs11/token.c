@@ -110,6 +110,7 @@ int token_open(const struct token_config *config, struct token **ret, struct kms
     if (token == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for a token");
     lock_init(&token->lock);
+    (void)pthread_mutex_init(&token->maker, NULL);
     turn_init(&token->turn);
     if (open_all(token, config, err) < 0) {
         token_close(token);
@@ -133,6 +134,7 @@ void token_close(struct token *token)
     guard_close(&token->guard);
     (void)pthread_mutex_destroy(&token->turn);
     (void)pthread_rwlock_destroy(&token->lock);
+    (void)pthread_mutex_destroy(&token->maker);
     free(token->module_path);
     free(token->uri);
     free(token->init_args);

@@ -64,6 +64,22 @@ void token_close(struct token *token);
 enum token_kind {
     TOKEN_AES_GCM, /* AES-256, encrypts and decrypts by AES-GCM, nothing else */
     TOKEN_HMAC,    /* 256-bit generic secret, HMAC-SHA256, nothing else */
+
+    /* token_asym.h: MAC keys, generic secrets as long as their hash's digest */
+    TOKEN_HMAC_224,
+    TOKEN_HMAC_256,
+    TOKEN_HMAC_384,
+    TOKEN_HMAC_512,
+
+    /* and pairs, which token_pair_generate makes */
+    TOKEN_RSA_2048,
+    TOKEN_RSA_3072,
+    TOKEN_RSA_4096,
+    TOKEN_P256,
+    TOKEN_P384,
+    TOKEN_P521,
+    TOKEN_SECP256K1,
+    TOKEN_EDWARDS25519,
     TOKEN_KINDS
 };
 
@@ -71,15 +87,16 @@ enum token_kind {
  * Names a key in a call. canary is a ciphertext known to open under that key, made by
  * token_key_generate: whenever a handle is bound to the id anew (first use, handle lost, session
  * copy), the canary must open before the handle is used, so a recycled handle can never stand for
- * another key. Empty: nothing to compare with (HMAC keys).
+ * another key. Empty: nothing to compare with (TOKEN_HMAC). For what the canary of the kinds of
+ * token_asym.h is, see there.
  */
 struct token_key {
     struct uuid id;
-    struct span canary; /* 0 or TOKEN_CANARY_LEN bytes */
+    struct span canary; /* 0 or TOKEN_CANARY_LEN bytes; of a pair its public key */
 };
 
 /*
- * Makes a key in the token, verifies it (token_key_verify), makes what it wrote durable and
+ * Makes a key that is no pair in the token, verifies it (token_key_verify), makes what it wrote durable and
  * returns its canary (all zero for kinds without one). On failure no usable key was announced; an
  * object may remain and is found by token_inventory.
  */
@@ -149,8 +166,9 @@ void token_turn_take(struct token *token, struct token_turn *ret);
 void token_turn_done(struct token_turn *turn);
 
 /*
- * Calls each for every secret key object with a 16-byte CKA_ID, in no order. label is at most 64
- * characters, cut. each returns -1 to stop. Objects that have none are counted in
+ * Calls each for every secret and private key object with a 16-byte CKA_ID, in no order, as a search shows them
+ * now, or showed them in the last 10 s if this process has made and destroyed none since. label is
+ * at most 64 characters, cut. each returns -1 to stop. Objects that have none are counted in
  * struct token_status.
  */
 typedef int token_each_fn(void *arg, const struct uuid *id, const char *label,

@@ -1,22 +1,9 @@
-#include "pkcs11/state.h"
+#include "pkcs11/work.h"
 
 #include <assert.h>
 #include <unistd.h>
 
 #include "hsmkms/base/clock.h"
-
-/* One cryptographic call: what to run with a key's handle, on any session, as often as needed. */
-struct work {
-    const struct uuid *id; /* NULL: no key */
-    struct span canary;
-    bool opens; /* a doubtful answer may be the ciphertext's fault */
-    CK_RV (*run)(struct session *session, CK_OBJECT_HANDLE key, const struct work *work);
-    const uint8_t *iv;
-    struct span aad, input;
-    uint8_t *output;
-    bool *repeats;             /* set when the token's generator repeats itself */
-    const struct probe *probe; /* its health key is what to use */
-};
 
 /* How one attempt ended. */
 struct attempt {
@@ -31,6 +18,13 @@ struct attempt {
 
 #define MORE_FAILURES 2 /* condemn a ciphertext; only bad ones pay for them */
 
+/* Is the key behind this handle the one that the canary means? */
+static CK_RV prove(struct session *session, CK_OBJECT_HANDLE key, const struct work *work)
+{
+    return work->prove ? work->prove(session, key, work)
+                       : canary_open(session, key, work->id, work->canary.ptr);
+}
+
 /*
  * Was it the ciphertext or the token? On the same session the canary has to open, and the work
  * has to fail again and again: a fault that passes must not make good data look corrupt, and bad
@@ -40,10 +34,13 @@ static enum ck_class judge(const struct token *token, struct session *session, C
                            const struct work *work)
 {
     const struct probe *const probe = &token->probe;
-    const CK_RV canary = work->canary.len ? canary_open(session, key, work->id, work->canary.ptr)
-                                          : canary_open(session, probe->health, &probe->health_id,
-                                                        probe->health_canary);
+    CK_RV canary = work->canary.len ? prove(session, key, work) : CKR_OK;
 
+    if (work->prove && ck_class(canary) == RV_CIPHERTEXT)
+        return RV_HANDLE; /* not the key that was meant, or not for this */
+    /* a proof by attributes says nothing of the token's health */
+    if (canary == CKR_OK && (work->prove || work->canary.len == 0))
+        canary = canary_open(session, probe->health, &probe->health_id, probe->health_canary);
     if (canary != CKR_OK) /* that it is no good ciphertext is no verdict on ours */
         return ck_class(canary) == RV_CIPHERTEXT ? RV_DOUBT : ck_class(canary);
     enum ck_class again = RV_DOUBT;
@@ -56,8 +53,7 @@ static enum ck_class run_keyed(const struct token *token, struct session *sessio
                                struct object *object, const struct work *work, struct attempt *ret)
 {
     if (work->canary.len && !atomic_load_explicit(&object->checked, memory_order_acquire)) {
-        const CK_RV rv = canary_open(session, object->handle, work->id, work->canary.ptr);
-        const enum ck_class class = ck_class(rv);
+        const enum ck_class class = ck_class(prove(session, object->handle, work));
 
         if (class == RV_CIPHERTEXT || class == RV_DOUBT) {
             ret->why = "the canary does not open under the key with this id";
@@ -70,7 +66,7 @@ static enum ck_class run_keyed(const struct token *token, struct session *sessio
 
     const CK_OBJECT_HANDLE key = object_use(object);
     const enum ck_class class = ck_class(work->run(session, key, work));
-    ret->copy_due = work->canary.len && object_wants_copy(&token->cache, object);
+    ret->copy_due = work->canary.len && !work->prove && object_wants_copy(&token->cache, object);
     return class == RV_DOUBT && work->opens ? judge(token, session, key, work) : class;
 }
 
@@ -201,7 +197,7 @@ static unsigned retries_after(const struct attempt *made)
  * Attempts until it works or is clear that it does not. A search for a key that has no handle is
  * no failure, and made once.
  */
-static int run_work(struct token *token, const struct work *work, struct kms_error *err)
+int token_run(struct token *token, const struct work *work, struct kms_error *err)
 {
     bool searched = false;
     unsigned failures = 0;
@@ -275,7 +271,7 @@ static int random_chunk(struct token *token, uint8_t *ret, size_t len, struct km
 
     if (getentropy(ret, len) != 0)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "the kernel gives no random bytes");
-    const int drawn = run_work(token, &work, err);
+    const int drawn = token_run(token, &work, err);
     if (repeats)
         atomic_store(&token->random_stuck, true); /* for good: an operator has to look */
     return drawn;
@@ -317,7 +313,7 @@ int token_encrypt(struct token *token, const struct token_key *key, const uint8_
     if (atomic_load_explicit(&token->random_stuck, memory_order_relaxed))
         return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
                                "the token's random generator repeats itself");
-    return run_work(token, &work, err);
+    return token_run(token, &work, err);
 }
 
 static CK_RV run_decrypt(struct session *session, CK_OBJECT_HANDLE key, const struct work *work)
@@ -341,7 +337,7 @@ int token_decrypt(struct token *token, const struct token_key *key, const uint8_
                                .aad = aad,
                                .input = sealed,
                                .output = plain.ptr };
-    if (run_work(token, &work, err) < 0)
+    if (token_run(token, &work, err) < 0)
         return -1;
     secret_shorten(&plain, sealed.len - TOKEN_TAG_LEN);
     *ret = secret_take(&plain);
@@ -373,7 +369,7 @@ int token_hmac(struct token *token, const struct uuid *id, struct span data,
                                .input = span_of(data.len ? data.ptr : nothing, data.len),
                                .output = ret };
 
-    return run_work(token, &work, err);
+    return token_run(token, &work, err);
 }
 
 /* Health */
@@ -397,7 +393,7 @@ int token_probe(struct token *token, struct kms_error *err)
     if (atomic_load(&token->random_stuck))
         return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
                                "the token's random generator repeats itself");
-    if (run_work(token, &work, err) < 0) {
+    if (token_run(token, &work, err) < 0) {
         token_trip(token); /* where nothing else does: recovery makes the health key anew */
         return -1;
     }

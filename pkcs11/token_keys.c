@@ -1,4 +1,4 @@
-#include "pkcs11/state.h"
+#include "pkcs11/pair_state.h"
 
 #include <stdlib.h>
 
@@ -20,13 +20,21 @@ static int make_key(struct token *token, const struct kind *kind, const struct u
     return object_bind(&token->cache, id, handle, ret, err);
 }
 
-static int make_canary(struct token *token, const struct object *object,
+static CK_RV try_canary(struct session *session, enum token_kind kind, const struct object *object,
+                        uint8_t ret[TOKEN_CANARY_LEN])
+{
+    if (kind != TOKEN_AES_GCM)
+        return mac_canary_make(session, object->handle, kind_of(kind), &object->id, ret);
+    const CK_RV rv = canary_make(session, object->handle, &object->id, ret);
+    return rv == CKR_OK ? canary_open(session, object->handle, &object->id, ret) : rv;
+}
+
+static int make_canary(struct token *token, enum token_kind kind, const struct object *object,
                        uint8_t ret[TOKEN_CANARY_LEN], struct kms_error *err)
 {
     struct session *const session = &token->manage;
 
-    if (canary_make(session, object->handle, &object->id, ret) != CKR_OK ||
-        canary_open(session, object->handle, &object->id, ret) != CKR_OK)
+    if (try_canary(session, kind, object, ret) != CKR_OK)
         return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "canary: %s: %s (0x%lx)",
                                session->function, ck_name(session->rv), (unsigned long)session->rv);
     return 0;
@@ -40,7 +48,7 @@ static int generate(struct token *token, enum token_kind kind, const struct uuid
 
     if (make_key(token, kind_of(kind), id, label, &object, err) < 0)
         return -1;
-    if (kind == TOKEN_AES_GCM && make_canary(token, object, ret_canary, err) < 0) {
+    if (kind != TOKEN_HMAC && make_canary(token, kind, object, ret_canary, err) < 0) {
         object_drop(&token->cache, &token->owner, id);
         return -1;
     }
@@ -102,8 +110,8 @@ int token_key_verify(struct token *token, enum token_kind kind, const struct uui
 }
 
 /* Exclusive lock held. ret_failed: by the token, and not by what it holds. */
-static int new_canary(struct token *token, const struct uuid *id, uint8_t ret[TOKEN_CANARY_LEN],
-                      bool *ret_failed, struct kms_error *err)
+static int new_canary(struct token *token, enum token_kind kind, const struct uuid *id,
+                      uint8_t ret[TOKEN_CANARY_LEN], bool *ret_failed, struct kms_error *err)
 {
     struct object *object = NULL;
 
@@ -114,24 +122,36 @@ static int new_canary(struct token *token, const struct uuid *id, uint8_t ret[TO
     if (object->fault != OBJECT_GOOD)
         return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "%s",
                                object_fault_text(object->fault));
-    *ret_failed = make_canary(token, object, ret, err) < 0;
+    *ret_failed = make_canary(token, kind, object, ret, err) < 0;
     return *ret_failed ? -1 : 0;
 }
 
-int token_key_canary(struct token *token, const struct uuid *id,
-                     uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
+static int any_canary(struct token *token, enum token_kind kind, const struct uuid *id,
+                      uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
 {
     uint8_t canary[TOKEN_CANARY_LEN];
     bool failed = false;
 
     if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
         return -1;
-    const int made = new_canary(token, id, canary, &failed, err);
+    const int made = new_canary(token, kind, id, canary, &failed, err);
     token_alone_done(token, failed);
     if (made < 0)
         return -1;
     memcpy(ret_canary, canary, sizeof(canary));
     return 0;
+}
+
+int token_key_canary(struct token *token, const struct uuid *id,
+                     uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
+{
+    return any_canary(token, TOKEN_AES_GCM, id, ret_canary, err);
+}
+
+int token_mac_canary(struct token *token, enum token_kind kind, const struct uuid *id,
+                     uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
+{
+    return any_canary(token, kind, id, ret_canary, err);
 }
 
 /* Destroying and forgetting */
@@ -168,11 +188,11 @@ void token_key_forget(struct token *token, const struct uuid *id)
     (void)pthread_rwlock_unlock(&token->lock);
 }
 
-/* The inventory: gathered alone, shown without any lock, so that each may call us. */
+/* The inventory: copied under a lock, shown without any, so that each may call us. */
 
 struct inventory {
     struct object_seen *list;
-    size_t len, cap;
+    size_t len;
 };
 
 static void inventory_done(struct inventory *inventory)
@@ -181,32 +201,49 @@ static void inventory_done(struct inventory *inventory)
     *inventory = (struct inventory){ 0 };
 }
 
-static int gather(void *arg, const struct object_seen *seen, struct kms_error *err)
+static int copy_listing(const struct listing *listing, struct inventory *ret, struct kms_error *err)
 {
-    struct inventory *const inventory = arg;
-
-    if (inventory->len == inventory->cap) {
-        const size_t cap = inventory->cap ? inventory->cap * 2 : 256;
-        struct object_seen *const moved = reallocarray(inventory->list, cap, sizeof(*moved));
-        if (moved == NULL)
-            return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for %zu objects", cap);
-        inventory->list = moved;
-        inventory->cap = cap;
-    }
-    inventory->list[inventory->len++] = *seen;
+    if (listing->len == 0)
+        return 0;
+    ret->list = reallocarray(NULL, listing->len, sizeof(*ret->list));
+    if (ret->list == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for %zu objects", listing->len);
+    memcpy(ret->list, listing->list, listing->len * sizeof(*ret->list));
+    ret->len = listing->len;
     return 0;
+}
+
+/* What a search of a moment ago showed. *ret_taken false: there was none. */
+static int take_listed(struct token *token, struct inventory *ret, bool *ret_taken,
+                       struct kms_error *err)
+{
+    int copied = 0;
+
+    (void)pthread_rwlock_rdlock(&token->lock);
+    *ret_taken = cache_is_listed(&token->cache);
+    if (*ret_taken)
+        copied = copy_listing(&token->cache.listing, ret, err);
+    (void)pthread_rwlock_unlock(&token->lock);
+    return copied;
+}
+
+static int take_searched(struct token *token, struct inventory *ret, struct kms_error *err)
+{
+    if (token_alone(token, WAIT_LONG, err) < 0)
+        return -1;
+    const int loaded = cache_load(&token->cache, &token->manage, &token->owner, err);
+    const int copied = loaded < 0 ? -1 : copy_listing(&token->cache.listing, ret, err);
+    token_alone_done(token, loaded < 0);
+    return copied;
 }
 
 int token_inventory(struct token *token, token_each_fn *each, void *arg, struct kms_error *err)
 {
     AUTO(inventory) inventory = { 0 };
+    bool taken = false;
 
-    if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
-        return -1;
-    const int loaded =
-        cache_load(&token->cache, &token->manage, &token->owner, gather, &inventory, err);
-    token_alone_done(token, loaded < 0);
-    if (loaded < 0)
+    if (token_pass(token, err) < 0 || take_listed(token, &inventory, &taken, err) < 0 ||
+        (!taken && take_searched(token, &inventory, err) < 0))
         return -1;
     for (size_t i = 0; i < inventory.len; i++)
         if (each(arg, &inventory.list[i].id, inventory.list[i].label, err) < 0)

@@ -32,15 +32,17 @@ random_pin()
 }
 
 # Free ports of the loopback address, as many as asked for. They lie below the range from which the
-# kernel takes the ports of outgoing connections, so that a stopped daemon finds its own free again.
+# kernel takes the ports of outgoing connections, so that a stopped daemon finds its own free again;
+# HSMKMS_PORTS (FIRST-END) narrows the choice for who works beside others.
 free_ports() # COUNT
 {
   /usr/bin/python3 -c '
-import random, socket, sys
+import os, random, socket, sys
+first, end = map(int, os.environ.get("HSMKMS_PORTS", "15000-32768").split("-"))
 held = []
 while len(held) < int(sys.argv[1]):
     try:
-        held.append(socket.create_server(("127.0.0.1", random.randrange(15000, 32768))))
+        held.append(socket.create_server(("127.0.0.1", random.randrange(first, end))))
     except OSError:
         pass
 print(*(s.getsockname()[1] for s in held))' "$1"

@@ -7,13 +7,14 @@
 # Sections: packages style release asan tsan fuzz e2e-plain e2e-tls e2e-asan e2e-tsan; all by default.
 # A step that fails does not stop the others. The last line is "N passed, N failed"; exit status 1
 # when anything failed. What each step printed is kept in build/test-logs/.
-# Environment: FUZZ_SECONDS (10) for each fuzz target; JOBS (number of processors).
+# Environment: FUZZ_SECONDS (10) for each fuzz target; JOBS (number of processors) for what computes;
+# WAITING_JOBS (twice as many) for tests, which wait more than they compute.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 source provisioning/packages.sh
 
 readonly LOGS=$PWD/build/test-logs
-: "${FUZZ_SECONDS:=10}" "${JOBS:=$(nproc)}"
+: "${FUZZ_SECONDS:=10}" "${JOBS:=$(nproc)}" "${WAITING_JOBS:=$((2 * JOBS))}"
 passed=0
 failed=0
 failures=()
@@ -48,6 +49,7 @@ build() # PRESET [TARGET...]
 {
   local -r preset=$1
   shift
+  ! command -v ccache >/dev/null || export CMAKE_C_COMPILER_LAUNCHER=ccache # read by new folders
   cmake --preset "$preset" && cmake --build --preset "$preset" -j "$JOBS" ${1+--target "$@"} -- -k 0
 }
 
@@ -57,7 +59,7 @@ run_ctest() # NAME PRESET [ctest options]
   local -r name=$1 preset=$2
   local line bad total
   shift 2
-  logged "$name" ctest --test-dir "build/$preset" -j "$JOBS" --output-on-failure --timeout 300 "$@"
+  logged "$name" ctest --test-dir "build/$preset" -j "$WAITING_JOBS" --output-on-failure --timeout 300 "$@"
   line=$(grep -E 'tests failed out of|tests passed, 0 tests failed' "$LOGS/$name.log" | tail -n 1)
   bad=$(sed -nE 's/.*, ([0-9]+) tests? failed.*/\1/p' <<<"$line")
   total=$(sed -nE 's/.*out of ([0-9]+).*/\1/p' <<<"$line")
@@ -74,7 +76,7 @@ run_e2e() # NAME PRESET [VARIABLE=VALUE...]
   logged "$name" env PYTHONDONTWRITEBYTECODE=1 HSMKMS_BUILD="$PWD/build/$preset" \
     NODE_PATH="$PWD/build/node/node_modules" "$@" \
     /usr/bin/python3 -m pytest tests/api -c tests/api/pytest.ini --rootdir tests/api --tb=short -rfEs \
-    --junitxml "$report"
+    -n "$WAITING_JOBS" --dist loadgroup --junitxml "$report"
   numbers=$(/usr/bin/python3 - "$report" <<'PYTHON'
 import sys
 import xml.etree.ElementTree
@@ -102,6 +104,7 @@ section_packages()
 {
   step packages packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_RUN[@]}" "${PACKAGES_TEST[@]}"
   if ! command -v npm >/dev/null; then step npm packages_install npm; fi
+  logged ccache packages_install ccache || echo "ccache: not to be had here"
   step node-packages install_node_packages
   # without them the suite of public vectors prints why it was skipped
   logged sigv4-vectors tests/vectors/fetch_sigv4.sh || echo "public SigV4 vectors: not to be had here"
@@ -130,20 +133,35 @@ section_tsan()
   TSAN_OPTIONS=$TSAN run_ctest ctest-tsan tsan -LE 'style|fuzz'
 }
 
+fuzz() # TARGET PARSER
+{
+  local -r corpus=tests/fuzz/corpus/$2
+  local scratch status
+  scratch=$(mktemp -d)
+  mkdir -p "$corpus"
+  logged "fuzz-$2" "$1" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=2048 \
+    -print_final_stats=1 -artifact_prefix="$LOGS/" "$scratch" "$corpus"
+  status=$?
+  rmdir --ignore-fail-on-non-empty "$corpus"
+  rm -rf "$scratch"
+  return "$status"
+}
+
 section_fuzz()
 {
-  local target parser scratch
+  local -A pids=()
+  local target parser
   step build-fuzz build fuzz fuzzers
   run_ctest ctest-fuzz fuzz -L fuzz
   for target in build/fuzz/tests/fuzz/fuzz_*; do
     [[ -f $target && -x $target ]] || continue
+    while (($(jobs -pr | wc -l) >= JOBS)); do sleep 0.1; done
     parser=${target##*/fuzz_}
-    scratch=$(mktemp -d)
-    mkdir -p "tests/fuzz/corpus/$parser"
-    step "fuzz-$parser" "$target" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=2048 \
-      -print_final_stats=1 -artifact_prefix="$LOGS/" "$scratch" "tests/fuzz/corpus/$parser"
-    rmdir --ignore-fail-on-non-empty "tests/fuzz/corpus/$parser"
-    rm -rf "$scratch"
+    fuzz "$target" "$parser" &
+    pids[$parser]=$!
+  done
+  for parser in "${!pids[@]}"; do
+    if wait "${pids[$parser]}"; then count "fuzz-$parser" 1 0; else count "fuzz-$parser" 0 1; fi
   done
 }
 

@@ -8,6 +8,8 @@
 
 #include "hsmkms/base/encode.h"
 
+#define RESULT_END_MAX 160 /* bytes from "phase" to the end of a line; longer ones are parsed */
+
 /* What a line begins with, in the parts that the check tells apart. */
 struct prefix {
     char seq[sizeof("{\"seq\":18446744073709551615,")];
@@ -43,11 +45,71 @@ static bool mentions(struct span record, struct span word)
     return memmem(record.ptr, record.len, word.ptr, word.len) != NULL;
 }
 
-/* The same from text. Results are few, so only what may be one is parsed. */
+static bool take_text(struct span *line, const char *text)
+{
+    struct span taken;
+    const struct span want = span_text(text);
+
+    return span_take(line, want.len, &taken) && span_equal(taken, want);
+}
+
+/* Reads a decimal without leading zeros, at most INT64_MAX: what jansson writes and reads. */
+static bool take_number(struct span *line, uint64_t *ret)
+{
+    struct span digit;
+    uint64_t value = 0;
+    size_t count = 0;
+
+    for (; line->len && line->ptr[0] >= '0' && line->ptr[0] <= '9'; count++) {
+        if ((count == 1 && value == 0) || !span_take(line, 1, &digit) ||
+            value > ((uint64_t)INT64_MAX - 9) / 10)
+            return false;
+        value = value * 10 + (uint64_t)(digit.ptr[0] - '0');
+    }
+    *ret = value;
+    return count > 0;
+}
+
+/* Members that are neither trees nor escaped texts, and none of those that were read before. */
+static bool is_plain(struct span members)
+{
+    for (size_t i = 0; i < members.len; i++)
+        if (strchr("{}[]\\", members.ptr[i]))
+            return false;
+    return !mentions(members, SPAN_LITERAL("\"phase\"")) &&
+           !mentions(members, SPAN_LITERAL("\"stateSequence\""));
+}
+
+/*
+ * Reads the end that record.c gives to the line of a result. What stands there are members of the
+ * object itself: within a string their quotes would be escaped, and no tree is closed behind them.
+ */
+static bool find_result_end(struct span line, uint64_t *ret)
+{
+    static const char begin[] = ",\"phase\":\"result\",\"stateSequence\":";
+    const size_t room = line.len < RESULT_END_MAX ? line.len : RESULT_END_MAX;
+    const struct span end = span_of(line.ptr + line.len - room, room);
+    const uint8_t *const found = memmem(end.ptr, end.len, begin, sizeof(begin) - 1);
+    uint64_t sequence = 0;
+
+    if (found == NULL)
+        return false;
+    const uint8_t *const at = found + sizeof(begin) - 1;
+    struct span rest = span_of(at, (size_t)(end.ptr + end.len - at));
+    if (!take_number(&rest, &sequence) || rest.len == 0 || rest.ptr[rest.len - 1] != '}' ||
+        (rest.ptr[0] != ',' && rest.len > 1) || !is_plain(span_of(rest.ptr, rest.len - 1)))
+        return false;
+    *ret = sequence;
+    return true;
+}
+
+/* The sequence of a record's text. Only what may be a result is parsed. */
 static uint64_t result_sequence_of(struct span record)
 {
-    if (!mentions(record, SPAN_LITERAL("\"result\"")))
-        return 0;
+    uint64_t sequence = 0;
+
+    if (!mentions(record, SPAN_LITERAL("\"result\"")) || find_result_end(record, &sequence))
+        return sequence;
     json_auto_t *object = json_loadb((const char *)record.ptr, record.len, 0, NULL);
     return result_sequence(object);
 }
@@ -100,31 +162,6 @@ int chain_append(struct chain *chain, struct span record, struct buf *ret, struc
     return 0;
 }
 
-static bool take_text(struct span *line, const char *text)
-{
-    struct span taken;
-    const struct span want = span_text(text);
-
-    return span_take(line, want.len, &taken) && span_equal(taken, want);
-}
-
-/* Reads a decimal without leading zeros, at most INT64_MAX: what jansson writes and reads. */
-static bool take_number(struct span *line, uint64_t *ret)
-{
-    struct span digit;
-    uint64_t value = 0;
-    size_t count = 0;
-
-    for (; line->len && line->ptr[0] >= '0' && line->ptr[0] <= '9'; count++) {
-        if ((count == 1 && value == 0) || !span_take(line, 1, &digit) ||
-            value > ((uint64_t)INT64_MAX - 9) / 10)
-            return false;
-        value = value * 10 + (uint64_t)(digit.ptr[0] - '0');
-    }
-    *ret = value;
-    return count > 0;
-}
-
 static const char *check_carried(struct chain *chain, struct span *line)
 {
     uint64_t carried = 0;
@@ -140,8 +177,7 @@ static const char *check_carried(struct chain *chain, struct span *line)
 /* Members that only some lines have; a second "seq" would be two lines that lost a newline. */
 static bool is_special(struct span rest)
 {
-    return mentions(rest, SPAN_LITERAL("\"result\"")) ||
-           mentions(rest, SPAN_LITERAL("\"carried\"")) || mentions(rest, SPAN_LITERAL("\"seq\""));
+    return mentions(rest, SPAN_LITERAL("\"carried\"")) || mentions(rest, SPAN_LITERAL("\"seq\""));
 }
 
 /*
@@ -154,7 +190,8 @@ static const char *check_members(const struct chain *chain, struct span line, st
     *ret = 0;
     if (!is_one_object(line))
         return "it is not a JSON object";
-    if (!chain->carry && !is_special(rest))
+    if (!chain->carry && !is_special(rest) &&
+        (!mentions(rest, SPAN_LITERAL("\"result\"")) || find_result_end(rest, ret)))
         return NULL;
     json_auto_t *object =
         json_loadb((const char *)line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);

@@ -35,22 +35,38 @@ static struct tm utc(int64_t wall_ms)
     return parts;
 }
 
+/* The text of a second, made once for all requests of a thread that fall into it. */
+struct second {
+    bool known;
+    int64_t number;
+    struct clock_text text;
+};
+
+static struct clock_text text_of(struct second *last, const char *format, int64_t wall_ms)
+{
+    const int64_t number = wall_ms / MS_PER_SECOND;
+
+    if (!last->known || last->number != number) {
+        const struct tm t = utc(wall_ms);
+        (void)strftime(last->text.text, sizeof(last->text.text), format, &t);
+        last->number = number;
+        last->known = true;
+    }
+    return last->text;
+}
+
 struct clock_text clock_iso8601(int64_t wall_ms)
 {
-    const struct tm t = utc(wall_ms);
-    struct clock_text made;
+    static _Thread_local struct second last;
 
-    (void)strftime(made.text, sizeof(made.text), "%Y-%m-%dT%H:%M:%SZ", &t);
-    return made;
+    return text_of(&last, "%Y-%m-%dT%H:%M:%SZ", wall_ms);
 }
 
 struct clock_text clock_compact(int64_t wall_ms)
 {
-    const struct tm t = utc(wall_ms);
-    struct clock_text made;
+    static _Thread_local struct second last;
 
-    (void)strftime(made.text, sizeof(made.text), "%Y%m%dT%H%M%SZ", &t);
-    return made;
+    return text_of(&last, "%Y%m%dT%H%M%SZ", wall_ms);
 }
 
 struct clock_imf clock_imf_fixdate(int64_t wall_ms)

@@ -143,6 +143,32 @@ static int take_line(void *arg, const char *section, const char *name, const cha
     return 0;
 }
 
+/*
+ * Rows about client certificates that belong together. A setting that would silently do nothing is
+ * refused: who wrote it believes to be protected by it.
+ */
+static int check_clients(const struct settings *s, struct kms_error *err)
+{
+    const char *const mode = s->https_client_certificates;
+    const bool off = strcmp(mode, "off") == 0, required = strcmp(mode, "require") == 0;
+
+    if (!off && !required && strcmp(mode, "request") != 0)
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "https.client_certificates must be off, request or require, not '%.40s'",
+                        mode);
+    if (!off && s->https_port == 0)
+        return kms_fail(err, KMS_ERR_CONFIG, "https.client_certificates = %s needs https.port",
+                        mode);
+    if (required && s->https_client_ca[0] == '\0')
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "https.client_certificates = require needs https.client_ca");
+    if (!required && (s->https_client_ca[0] || s->https_client_crl[0]))
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "https.client_%s is used only with https.client_certificates = require",
+                        s->https_client_ca[0] ? "ca" : "crl");
+    return 0;
+}
+
 int settings_parse(struct span text, struct settings *ret, struct kms_error *err)
 {
     struct reading reading = { .settings = ret, .err = err };
@@ -162,7 +188,7 @@ int settings_parse(struct span text, struct settings *ret, struct kms_error *err
     free(copy);
 
     if (line == 0)
-        return 0;
+        return check_clients(ret, err);
     if (err->code == KMS_ERR_NONE)
         return kms_fail(err, KMS_ERR_CONFIG, "line %d is neither [section] nor name = value", line);
     if (err->code == KMS_ERR_CONFIG) {

@@ -10,13 +10,22 @@ static const struct {
     size_t text, byte, len;
 } groups[] = { { 0, 0, 4 }, { 9, 4, 2 }, { 14, 6, 2 }, { 19, 8, 2 }, { 24, 10, 6 } };
 
+/*
+ * The kernel is asked for several at once, by each thread for itself: identifiers are no secrets, and
+ * no program of this project forks. Up to 256 bytes are never cut short once the kernel's pool is
+ * ready: getrandom(2).
+ */
 struct uuid uuid_random(void)
 {
-    struct uuid made;
+    static _Thread_local struct uuid drawn[16];
+    static _Thread_local size_t left;
 
-    /* up to 256 bytes are never cut short once the kernel's pool is ready: getrandom(2) */
-    if (getrandom(made.bytes, sizeof(made.bytes), 0) != sizeof(made.bytes))
-        abort();
+    if (left == 0) {
+        if (getrandom(drawn, sizeof(drawn), 0) != sizeof(drawn))
+            abort();
+        left = ARRAY_LEN(drawn);
+    }
+    struct uuid made = drawn[--left];
     made.bytes[6] = (uint8_t)((made.bytes[6] & 0x0f) | 0x40); /* RFC 9562 section 5.4 */
     made.bytes[8] = (uint8_t)((made.bytes[8] & 0x3f) | 0x80);
     return made;

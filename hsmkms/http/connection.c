@@ -11,6 +11,7 @@
 #include <utlist.h>
 
 #include "hsmkms/base/clock.h"
+#include "hsmkms/http/client_cert.h"
 
 #define TICKS_PER_REQUEST_TIME 8
 #define TICK_LONGEST_US        INT64_C(500000)
@@ -46,8 +47,8 @@ static uint64_t bytes_received(int fd)
  */
 static void look_for_first_byte(struct connection *c, int64_t now_us, int64_t request_time_us)
 {
+    const uint64_t period = atomic_load(&c->periods); /* first: bytes of a later one do no harm */
     const uint64_t bytes = bytes_received(c->fd);
-    const uint64_t period = atomic_load(&c->periods);
 
     if (period != c->period) {
         c->period = period;
@@ -61,7 +62,10 @@ static void look_for_first_byte(struct connection *c, int64_t now_us, int64_t re
 static bool is_overdue(struct connection *c, int64_t now_us, int64_t request_time_us)
 {
     const int phase = atomic_load(&c->phase);
+    const int64_t handshake_due_us = atomic_load(&c->handshake_due_us);
 
+    if (handshake_due_us && now_us > handshake_due_us)
+        return true;
     if (phase == CONNECTION_WAITS)
         look_for_first_byte(c, now_us, request_time_us);
     if (phase == CONNECTION_SERVES)
@@ -168,6 +172,7 @@ void connection_closed(struct connections *connections, struct connection *conne
     connections->count--;
     (void)pthread_mutex_unlock(&connections->lock);
     tls_identity_release(connection->identity);
+    client_cert_unref(connection->client);
     free(connection);
 }
 

@@ -5,9 +5,10 @@
  * too long. The library's own time-out is an idle one: a byte now and then defeats it.
  *
  * A request has the whole-request time from its first byte to its last, whichever comes first in
- * doubt: the TLS handshake counts as the beginning of the first one. While it is served there is
- * no deadline; its answer must be taken within the same time again. What is overdue gets
- * shutdown(2), and the library then ends the connection by itself.
+ * doubt: the TLS handshake counts as the beginning of the first one, and has its own, shorter time
+ * from the moment when the connection was accepted. While a request is served there is no
+ * deadline; its answer must be taken within the same time again. What is overdue gets shutdown(2),
+ * and the library then ends the connection by itself.
  *
  * Threads: connection_opened, connection_closed and connection_enter in epoll workers.
  */
@@ -15,8 +16,11 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 
+#include "hsmkms/http/client_trust.h"
 #include "hsmkms/http/service.h"
 #include "hsmkms/http/tls.h"
+
+struct client_gate;
 
 enum connection_phase {
     CONNECTION_WAITS,    /* for the request line */
@@ -31,6 +35,13 @@ struct connection {
     char peer[INET6_ADDRSTRLEN];
     char tls_version[16], tls_cipher[48]; /* set with the first request */
     const struct tls_identity *identity;  /* what its handshake used, or NULL */
+
+    /* the client's certificate, see client_gate.h */
+    const struct client_gate *gate;   /* NULL: plain */
+    struct client_cert *client;       /* what it says: one reference, or NULL */
+    struct client_validity validity;  /* how long the judgement holds, */
+    uint64_t judged_by;               /* and by which CAs and CRLs: tls_generation() */
+    _Atomic int64_t handshake_due_us; /* 0: none is running */
 
     _Atomic int phase;
     _Atomic int64_t due_us;       /* of CONNECTION_RECEIVES and CONNECTION_SENDS */

@@ -5,6 +5,7 @@
 
 #include "hsmkms/base/clock.h"
 #include "hsmkms/base/secret.h"
+#include "hsmkms/http/client_cert.h"
 
 /* A first block for bodies of unknown length, and the largest that is made on a client's word. */
 #define BODY_FIRST_CAP ((size_t)16384)
@@ -28,6 +29,8 @@ struct http_exchange *exchange_new(const char *target)
     exchange->request.peer = exchange->peer;
     exchange->request.tls_version = exchange->tls_version;
     exchange->request.tls_cipher = exchange->tls_cipher;
+    exchange->request.listener = "";
+    exchange->request.client_cert = (struct http_client_cert){ .spki_sha256 = "", .subject = "" };
     return exchange;
 }
 
@@ -53,6 +56,7 @@ void exchange_unref(struct http_exchange *exchange)
     if (exchange->state)
         wipe_free(exchange->state, exchange->door->door->state_size);
     answer_drop(&exchange->answer);
+    client_cert_unref(exchange->client);
     free(exchange);
 }
 

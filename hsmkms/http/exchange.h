@@ -17,6 +17,7 @@
 #include "hsmkms/http/server.h"
 
 struct MHD_Connection;
+struct client_cert;
 struct service;
 
 struct http_exchange {
@@ -47,6 +48,7 @@ struct http_exchange {
     int64_t begun_us;
     char peer[INET6_ADDRSTRLEN];
     char tls_version[16], tls_cipher[48];
+    struct client_cert *client; /* what request.client_cert points into: one reference, or NULL */
 };
 
 /* With one reference, or NULL: out of memory. */

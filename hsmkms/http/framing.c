@@ -48,6 +48,8 @@ static bool is_singleton(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(singletons); i++) {
         const size_t len = strlen(singletons[i]);
+        if ((name[0] | 0x20) != singletons[i][0])
+            continue; /* most names are not even similar */
         if (singletons[i][len - 1] == '*' ? strncasecmp(name, singletons[i], len - 1) == 0
                                           : strcasecmp(name, singletons[i]) == 0)
             return true;

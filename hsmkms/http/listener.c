@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
 
+#include "hsmkms/http/client_gate.h"
 #include "hsmkms/http/request.h"
 
 /*
@@ -26,6 +28,7 @@
 
 struct listener {
     struct listener_config config;
+    struct client_gate gate; /* of a TLS listener */
     struct request_handler handler;
     struct MHD_Daemon *daemon;
     int fd;
@@ -46,10 +49,15 @@ static void log_library(void *arg, const char *format, va_list args)
 }
 
 /* The identity that is present now serves this connection to its end. */
-static void begin_tls(struct tls *tls, struct MHD_Connection *mhd, struct connection *connection)
+static void begin_tls(const struct listener *listener, struct MHD_Connection *mhd,
+                      struct connection *connection)
 {
-    connection->identity = tls_identity_take(tls);
-    tls_prepare(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session);
+    gnutls_session_t const session =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
+
+    connection->identity = tls_identity_take(listener->config.tls);
+    tls_prepare(session);
+    client_gate_begin(&listener->gate, connection, session);
 }
 
 /* Begins and ends struct connection; the library calls it in the epoll worker. */
@@ -67,7 +75,7 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
         *context = connection_opened(shared->connections, number, address->client_addr);
         if (listener->config.tls && *context)
-            begin_tls(listener->config.tls, mhd, *context);
+            begin_tls(listener, mhd, *context);
         return;
     }
     if (*context)
@@ -75,15 +83,13 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
     (void)atomic_fetch_sub(&shared->open, 1);
 }
 
-/* GnuTLS asks for the certificate. The session's pointer is the library's connection. */
+/* GnuTLS asks for the certificate. */
 static int on_certificate(gnutls_session_t session, const struct gnutls_cert_retr_st *info,
                           gnutls_pcert_st **ret_chain, unsigned *ret_len,
                           gnutls_ocsp_data_st **ret_ocsp, unsigned *ret_ocsp_len,
                           gnutls_privkey_t *ret_key, unsigned *ret_flags)
 {
-    struct MHD_Connection *const mhd = gnutls_session_get_ptr(session);
-    struct connection *const connection =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    const struct connection *const connection = client_gate_connection(session);
 
     (void)info;
     if (connection == NULL || connection->identity == NULL)
@@ -208,7 +214,10 @@ int listener_start(const struct listener_config *config, struct listener **ret,
     if (listener == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a listener");
     listener->config = *config;
-    listener->handler = (struct request_handler){ config->doors, config->service, config->shared };
+    listener->handler =
+        (struct request_handler){ config->name, config->doors, config->service, config->shared };
+    listener->gate = (struct client_gate){ config->tls, config->shared->clock, config->shared->log,
+                                           config->shared->settings->limits_handshake_time * 1000 };
     listener->fd = -1;
     if (open_socket(config, &listener->fd, err) < 0) {
         listener_stop(listener);
@@ -251,4 +260,20 @@ void listener_stop(struct listener *listener)
     if (listener->daemon)
         MHD_stop_daemon(listener->daemon);
     free(listener);
+}
+
+/*
+ * Stands before libc's for the whole program. The library takes 128 events at a time; after a full
+ * batch it asks for more before it works on what it has, and 0.9.75 lets that second call wait as
+ * long as the first: with 128 requests at once on one worker, they and everybody else there wait
+ * for the next event, or for the idle time, which then closes them. So after a full batch nobody
+ * waits. To any other caller that is a time-out that comes early, once.
+ */
+int epoll_wait(int fd, struct epoll_event *events, int most, int timeout_ms)
+{
+    static _Thread_local bool full;
+    const int count = epoll_pwait(fd, events, most, full ? 0 : timeout_ms, NULL);
+
+    full = count == most;
+    return count;
 }

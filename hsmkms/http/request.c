@@ -6,6 +6,8 @@
 
 #include "hsmkms/base/clock.h"
 #include "hsmkms/base/secret.h"
+#include "hsmkms/http/client_cert.h"
+#include "hsmkms/http/client_gate.h"
 
 /*
  * A body over the limit is read and thrown away up to so many bytes more: its sender then gets an
@@ -175,14 +177,26 @@ static bool take_lines(struct MHD_Connection *mhd, struct http_exchange *exchang
     return taken;
 }
 
-static void describe_connection(struct MHD_Connection *mhd, struct http_exchange *exchange)
+/* NULL: the connection is plain. */
+static gnutls_session_t session_of(struct MHD_Connection *mhd)
 {
-    struct connection *const connection = connection_of(mhd);
     const union MHD_ConnectionInfo *const tls =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 
-    if (tls && tls->tls_session && connection->tls_version[0] == '\0')
-        tls_describe(tls->tls_session, connection->tls_version, connection->tls_cipher);
+    return tls ? tls->tls_session : NULL;
+}
+
+static void describe_connection(const struct request_handler *self, struct MHD_Connection *mhd,
+                                struct http_exchange *exchange)
+{
+    struct connection *const connection = connection_of(mhd);
+
+    if (session_of(mhd) && connection->tls_version[0] == '\0')
+        tls_describe(session_of(mhd), connection->tls_version, connection->tls_cipher);
+    exchange->request.listener = self->listener;
+    exchange->client = client_cert_ref(connection->client);
+    if (exchange->client)
+        exchange->request.client_cert = *client_cert_facts(exchange->client);
     memcpy(exchange->peer, connection->peer, sizeof(exchange->peer));
     memcpy(exchange->tls_version, connection->tls_version, sizeof(exchange->tls_version));
     memcpy(exchange->tls_cipher, connection->tls_cipher, sizeof(exchange->tls_cipher));
@@ -245,7 +259,7 @@ static enum MHD_Result take_head(const struct request_handler *self, struct MHD_
     exchange->head_seen = true;
     if (!take_lines(mhd, exchange, method, version, &gapless))
         return MHD_NO; /* out of memory */
-    describe_connection(mhd, exchange);
+    describe_connection(self, mhd, exchange);
     exchange->request.received_ms = clock_wall_ms(self->shared->clock);
 
     const struct framing_head head = { exchange->request.method, exchange->target, version,
@@ -254,7 +268,8 @@ static enum MHD_Result take_head(const struct request_handler *self, struct MHD_
     exchange->request.target = path ? path : "/"; /* never served as such: refused below */
     if (!find_door(self, exchange, &recognised))
         return MHD_NO; /* out of memory */
-    if (check_framing(self, &head, gapless, &framing, &err) < 0)
+    if (client_gate_check(connection_of(mhd), session_of(mhd), &err) < 0 ||
+        check_framing(self, &head, gapless, &framing, &err) < 0)
         return refuse_now(self, mhd, exchange, &err);
     exchange->expected = framing.length;
     if (check_content(self, &head, &framing, recognised, &err) == 0)

@@ -10,6 +10,7 @@
 #include "hsmkms/http/listener.h"
 
 struct request_handler {
+    const char *listener; /* its name */
     const struct http_door *doors;
     struct service *service;
     struct listener_shared *shared;

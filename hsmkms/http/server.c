@@ -117,8 +117,7 @@ static int start_parts(struct http_server *server, struct kms_error *err)
     const struct settings *const s = server->config.settings;
 
     want_descriptors(server);
-    if (s->https_port &&
-        tls_new(s->https_certificate, s->https_key, s->https_priority, &server->tls, err) < 0)
+    if (s->https_port && tls_new(s, &server->tls, err) < 0)
         return -1;
     if (start_services(server, err) < 0)
         return -1;

@@ -18,6 +18,19 @@ struct http_header {
     const char *value; /* trimmed at both ends */
 };
 
+/*
+ * What the certificate of a TLS client says. The client holds the certificate's key in every case;
+ * whether a configured CA vouches for the rest is what verified tells. Without it, only the key
+ * means something: names are whatever the client wrote.
+ */
+struct http_client_cert {
+    bool verified;           /* chain, dates, purpose and revocation are good */
+    const char *spki_sha256; /* of the DER SubjectPublicKeyInfo, 64 hex digits; "": no certificate */
+    const char *subject;     /* RFC 4514 text, "" when the certificate has none */
+    const char *const *sans; /* "URI:...", "DNS:...", "IP:...", "email:...", in its order */
+    size_t san_count;
+};
+
 struct http_request {
     const char *method;
     const char *target; /* raw, undecoded, "/..." */
@@ -27,6 +40,8 @@ struct http_request {
     int64_t received_ms; /* wall time when the headers were complete */
     const char *peer;   /* address without port */
     const char *tls_version, *tls_cipher; /* "" when the connection is plain */
+    const char *listener; /* "https", "http" or "ops": the listener it came by */
+    struct http_client_cert client_cert;
 };
 
 /* The only value of a header (name in lower case), or NULL when it is absent. */
@@ -92,7 +107,7 @@ struct http_config {
 
 /*
  * Starts the listeners that have a port, the queue and its workers.
- * Errors: CONFIG (port in use, certificate, plain listener off loopback)
+ * Errors: CONFIG (port in use, certificate, client CA or CRL, plain listener off loopback)
  */
 CHECKED int http_server_start(const struct http_config *config, struct http_server **ret,
                               struct kms_error *err);
@@ -104,7 +119,7 @@ CHECKED int http_server_start(const struct http_config *config, struct http_serv
  */
 void http_server_stop(struct http_server *server, int64_t drain_ms);
 
-/* Reads certificate and key again. Errors: CONFIG; the old ones stay. */
+/* Reads certificate, key, client CAs and CRLs again. Errors: CONFIG; the old ones all stay. */
 CHECKED int http_server_reload_tls(struct http_server *server, struct kms_error *err);
 
 struct http_status {

@@ -23,6 +23,9 @@ static const char default_priority[] =
     ":+SIGN-ECDSA-SECP384R1-SHA384:+SIGN-ECDSA-SHA384"
     ":+SIGN-RSA-PSS-RSAE-SHA256:+SIGN-RSA-PSS-RSAE-SHA384:%SERVER_PRECEDENCE";
 
+/* The longest handshake message: a chain of eight large RSA certificates is half of it. */
+#define MESSAGE_MOST ((size_t)32768)
+
 /* An identity and how many hold it. */
 struct counted {
     struct tls_identity identity; /* first: what others see */
@@ -31,6 +34,9 @@ struct counted {
 
 struct tls {
     char *certificate_path, *key_path, *priority;
+    enum tls_clients clients;
+    char *client_ca_path, *client_crl_path;
+    atomic_uint_fast64_t generation;
     pthread_mutex_t lock;    /* present */
     struct counted *present; /* holds one reference */
 };
@@ -46,6 +52,7 @@ void tls_identity_release(const struct tls_identity *identity)
         gnutls_pcert_deinit(&counted->identity.chain[i]);
     if (counted->identity.key)
         gnutls_privkey_deinit(counted->identity.key);
+    client_trust_free(counted->identity.clients);
     free(counted);
 }
 
@@ -113,6 +120,13 @@ static int check_pair(const struct tls_identity *identity, struct kms_error *err
     return 0;
 }
 
+static int load_clients(struct tls_identity *identity, const struct tls *tls, struct kms_error *err)
+{
+    if (tls->clients != TLS_CLIENTS_REQUIRE)
+        return 0;
+    return client_trust_new(tls->client_ca_path, tls->client_crl_path, &identity->clients, err);
+}
+
 int tls_reload(struct tls *tls, struct kms_error *err)
 {
     struct counted *const fresh = calloc(1, sizeof(*fresh));
@@ -122,13 +136,14 @@ int tls_reload(struct tls *tls, struct kms_error *err)
     atomic_init(&fresh->refs, 1);
     if (load_chain(&fresh->identity, tls->certificate_path, err) < 0 ||
         load_key(&fresh->identity, tls->key_path, err) < 0 ||
-        check_pair(&fresh->identity, err) < 0) {
+        check_pair(&fresh->identity, err) < 0 || load_clients(&fresh->identity, tls, err) < 0) {
         tls_identity_release(&fresh->identity);
         return -1;
     }
     (void)pthread_mutex_lock(&tls->lock);
     struct counted *const old = tls->present;
     tls->present = fresh;
+    fresh->identity.generation = atomic_fetch_add(&tls->generation, 1) + 1;
     (void)pthread_mutex_unlock(&tls->lock);
     if (old)
         tls_identity_release(&old->identity);
@@ -156,26 +171,62 @@ static int check_priority(const char *priority, struct kms_error *err)
     return 0;
 }
 
-int tls_new(const char *certificate, const char *key, const char *priority, struct tls **ret,
-            struct kms_error *err)
+static int read_clients(const char *word, enum tls_clients *ret, struct kms_error *err)
+{
+    static const char *const words[] = {
+        [TLS_CLIENTS_OFF] = "off",
+        [TLS_CLIENTS_REQUEST] = "request",
+        [TLS_CLIENTS_REQUIRE] = "require",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcmp(word, words[i]) == 0) {
+            *ret = (enum tls_clients)i;
+            return 0;
+        }
+    }
+    return kms_fail(err, KMS_ERR_CONFIG,
+                    "https.client_certificates must be off, request or require");
+}
+
+static int copy_texts(struct tls *tls, const struct settings *s, struct kms_error *err)
+{
+    tls->certificate_path = strdup(s->https_certificate);
+    tls->key_path = strdup(s->https_key);
+    tls->priority = strdup(*s->https_priority ? s->https_priority : default_priority);
+    tls->client_ca_path = strdup(s->https_client_ca);
+    tls->client_crl_path = strdup(s->https_client_crl);
+    if (!tls->certificate_path || !tls->key_path || !tls->priority || !tls->client_ca_path ||
+        !tls->client_crl_path)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for TLS");
+    return 0;
+}
+
+int tls_new(const struct settings *settings, struct tls **ret, struct kms_error *err)
 {
     struct tls *const tls = calloc(1, sizeof(*tls));
 
     if (tls == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for TLS");
     (void)pthread_mutex_init(&tls->lock, NULL); /* cannot fail with default attributes */
-    tls->certificate_path = strdup(certificate);
-    tls->key_path = strdup(key);
-    tls->priority = strdup(*priority ? priority : default_priority);
-    int result = 0;
-    if (!tls->certificate_path || !tls->key_path || !tls->priority)
-        result = kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for TLS");
-    if (result < 0 || check_priority(tls->priority, err) < 0 || tls_reload(tls, err) < 0) {
+    if (copy_texts(tls, settings, err) < 0 ||
+        read_clients(settings->https_client_certificates, &tls->clients, err) < 0 ||
+        check_priority(tls->priority, err) < 0 || tls_reload(tls, err) < 0) {
         tls_free(tls);
         return -1;
     }
     *ret = tls;
     return 0;
+}
+
+uint64_t tls_generation(const struct tls *tls)
+{
+    return atomic_load(&tls->generation);
+}
+
+enum tls_clients tls_clients(const struct tls *tls)
+{
+    return tls->clients;
 }
 
 const char *tls_priority(const struct tls *tls)
@@ -189,6 +240,7 @@ void tls_prepare(gnutls_session_t session)
     const gnutls_datum_t protocol = { http11, sizeof(http11) - 1 };
 
     (void)gnutls_alpn_set_protocols(session, &protocol, 1, 0); /* fails only without memory */
+    gnutls_handshake_set_max_packet_length(session, MESSAGE_MOST);
 }
 
 void tls_describe(gnutls_session_t session, char ret_version[16], char ret_cipher[48])
@@ -212,5 +264,7 @@ void tls_free(struct tls *tls)
     free(tls->certificate_path);
     free(tls->key_path);
     free(tls->priority);
+    free(tls->client_ca_path);
+    free(tls->client_crl_path);
     free(tls);
 }

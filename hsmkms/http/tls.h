@@ -1,42 +1,56 @@
 #pragma once
 
 /*
- * The server's certificate and key, replaceable while connections use the old ones, and what TLS
- * we speak. A handshake takes a reference to the identity it began with and drops it when its
- * connection closes.
+ * The server's certificate and key and whose clients it trusts, replaceable while connections use
+ * the old ones, and what TLS we speak. A handshake takes a reference to the identity it began with
+ * and drops it when its connection closes.
  *
  * Threads: any.
  */
 
 #include <gnutls/abstract.h>
 
-#include "hsmkms/base/error.h"
+#include "hsmkms/base/settings.h"
+#include "hsmkms/http/client_trust.h"
 
 #define TLS_CHAIN_MAX 8 /* certificates in the file: the server's, then its issuers */
+
+/* https.client_certificates */
+enum tls_clients {
+    TLS_CLIENTS_OFF,     /* never asked for a certificate */
+    TLS_CLIENTS_REQUEST, /* asked; who shows one proves to hold its key, nothing more */
+    TLS_CLIENTS_REQUIRE, /* without a good one there is no service */
+};
 
 struct tls_identity {
     gnutls_pcert_st chain[TLS_CHAIN_MAX];
     unsigned chain_len;
     gnutls_privkey_t key;
+    struct client_trust *clients; /* with TLS_CLIENTS_REQUIRE, else NULL */
+    uint64_t generation;          /* 1, and one more with each reload */
 };
 
 struct tls;
 
-/* Errors: CONFIG (message names the file) */
-CHECKED int tls_new(const char *certificate, const char *key, const char *priority,
-                    struct tls **ret, struct kms_error *err);
+/* As the https settings say. Errors: CONFIG (message names the file or the setting) */
+CHECKED int tls_new(const struct settings *settings, struct tls **ret, struct kms_error *err);
 
-/* Reads both files again. Errors: CONFIG; the old identity stays. */
+/* Reads all files again. Errors: CONFIG; the old identity stays. */
 CHECKED int tls_reload(struct tls *tls, struct kms_error *err);
 
 /* A reference to the present identity. */
 const struct tls_identity *tls_identity_take(struct tls *tls);
 void tls_identity_release(const struct tls_identity *identity); /* accepts NULL */
 
+/* Of the present identity. */
+uint64_t tls_generation(const struct tls *tls);
+
+enum tls_clients tls_clients(const struct tls *tls);
+
 /* The GnuTLS priority string in use. */
 const char *tls_priority(const struct tls *tls);
 
-/* Before the handshake: HTTP/1.1 is all that ALPN offers. */
+/* Before the handshake: HTTP/1.1 is all that ALPN offers, and messages have a size. */
 void tls_prepare(gnutls_session_t session);
 
 /* After the handshake, as AWS logs them: "TLSv1.3", "TLS_AES_256_GCM_SHA384". */

@@ -11,18 +11,38 @@ import kms  # noqa: E402
 
 
 def pytest_configure(config):
+    os.environ["HSMKMS_PORTS"] = ports()
     config.addinivalue_line("markers", "faketime: moves the daemon's clock; not with sanitizers")
     config.addinivalue_line("markers", "memory: reads the daemon's memory; not with sanitizers")
     config.addinivalue_line("markers", "slow: repeats much; left out of sanitizer runs")
+    config.addinivalue_line("markers", "any_listener: works below or beside the listener, or on both; "
+                                       "left out when the same programs run behind TLS")
+    config.addinivalue_line("markers", "lengthy: begun first, so that no worker ends alone with it")
+
+
+def ports():
+    """This worker's part of all ports: nobody gets those of a daemon that another has stopped."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = (32768 - 15000) // workers
+    return f"{15000 + number * share}-{15000 + (number + 1) * share}"
+
+
+def left_out():
+    """Markers of what this run does without, and why."""
+    if kms.SANITIZED:
+        return {name: f"{name} and a sanitizer do not go together"
+                for name in ("faketime", "memory", "slow")}
+    return {"any_listener": "the same behind another listener"} if kms.TLS else {}
 
 
 def pytest_collection_modifyitems(items):
-    if not kms.SANITIZED:
-        return
+    reasons = left_out()
     for item in items:
-        for name in ("faketime", "memory", "slow"):
+        for name, reason in reasons.items():
             if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.skip(reason=f"{name} and a sanitizer do not go together"))
+                item.add_marker(pytest.mark.skip(reason=reason))
+    items.sort(key=lambda item: item.get_closest_marker("lengthy") is None)
 
 
 def end(service):
@@ -36,7 +56,7 @@ def end(service):
 
 @pytest.fixture(scope="session")
 def rig():
-    """The shared service; a suite touches only keys it made."""
+    """The service that all tests of one worker share; a suite touches only keys it made."""
     service = kms.Rig()
     yield service
     alive = service.running()

@@ -7,11 +7,9 @@ import time
 
 import pytest
 
-import kms
 from faults import OUT_OF_REACH, FaultyRig, Load
 
-pytestmark = pytest.mark.skipif(kms.TLS and not kms.SANITIZED,
-                                reason="the same disks behind another listener")
+pytestmark = pytest.mark.any_listener
 
 
 @pytest.fixture()

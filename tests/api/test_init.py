@@ -12,6 +12,8 @@ import pytest
 
 from kms import BUILD, ROOT, SANITIZED, Rig
 
+pytestmark = pytest.mark.any_listener
+
 LIB = ROOT / "provisioning" / "lib.sh"
 SYNCS = "fdatasync,fsync"
 
@@ -98,6 +100,7 @@ def syncs_of(rig):
         [("fdatasync", n, True) for n in range(1, trail + 1)]
 
 
+@pytest.mark.lengthy
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.skipif(SANITIZED, reason="strace and a leak checker do not go together")
 def test_killed_at_each_sync(prepared):

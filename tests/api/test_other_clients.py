@@ -12,6 +12,8 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 
+pytestmark = pytest.mark.any_listener
+
 
 def run(command, environment):
     result = subprocess.run(command, check=False, env=environment, text=True, timeout=180,

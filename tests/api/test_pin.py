@@ -6,6 +6,8 @@ import kms
 
 CONFIGURATION, PIN_LATCHED, TOKEN_MISSING = 2, 3, 6
 
+pytestmark = pytest.mark.any_listener
+
 
 @pytest.fixture()
 def stopped(new_rig):

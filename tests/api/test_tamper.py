@@ -12,6 +12,8 @@ import pytest
 INTEGRITY = 4
 ROLLBACK = 5
 
+pytestmark = pytest.mark.any_listener
+
 
 @pytest.fixture(scope="module")
 def stopped():

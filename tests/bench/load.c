@@ -60,6 +60,7 @@ struct link {
     size_t len;
     int64_t begun_us;
     uint64_t done;
+    int broken; /* errno of the last read that gave nothing; 0: the end */
     bool busy;
 };
 
@@ -233,6 +234,7 @@ static int receive(struct link *link)
         link->len += (size_t)got;
         return 1;
     }
+    link->broken = got < 0 ? errno : 0;
     if (link->ssl)
         return SSL_get_error(link->ssl, (int)got) == SSL_ERROR_WANT_READ ? 0 : -1;
     return got < 0 && errno == EAGAIN ? 0 : -1;
@@ -281,8 +283,11 @@ static void *run_team(void *arg)
                 continue;
             if (was_busy && link->busy) {
                 if (team->errors++ == 0)
-                    (void)fprintf(stderr, "load: a connection broke after %" PRIu64 " answers\n",
-                                  link->done);
+                    (void)fprintf(stderr,
+                                  "load: a connection broke after %" PRIu64 " answers, %" PRId64
+                                  " us after a request: %s\n",
+                                  link->done, clock_mono_us() - link->begun_us,
+                                  link->broken ? strerror(link->broken) : "it was closed");
                 link->busy = false;
             }
             busy -= was_busy;

@@ -56,6 +56,19 @@ static void list_seen(struct http_exchange *exchange)
     answer_text(exchange, 200, text.ptr, text.len);
 }
 
+static void list_client(struct http_exchange *exchange)
+{
+    const struct http_request *const request = http_exchange_request(exchange);
+    const struct http_client_cert *const cert = &request->client_cert;
+    AUTO(buf) text = { 0 };
+
+    buf_printf(&text, "%s|%s|%s|%s\n", request->listener, cert->verified ? "verified" : "-",
+               cert->spki_sha256, cert->subject);
+    for (size_t i = 0; i < cert->san_count; i++)
+        buf_printf(&text, "%s\n", cert->sans[i]);
+    answer_text(exchange, 200, text.ptr, text.len);
+}
+
 static void park(struct rig *rig, struct http_exchange *exchange, struct http_exchange **list,
                  size_t *count)
 {
@@ -99,6 +112,8 @@ static void serve(void *ctx, struct http_exchange *exchange)
         park(rig, exchange, rig->held, &rig->held_count);
     } else if (path_is(request, "/seen")) {
         list_seen(exchange);
+    } else if (path_is(request, "/client")) {
+        list_client(exchange);
     } else {
         if (path_is(request, "/block"))
             block(rig);
@@ -106,13 +121,27 @@ static void serve(void *ctx, struct http_exchange *exchange)
     }
 }
 
+/* In the epoll worker, which does nothing else meanwhile: says so on a descriptor and waits there.
+ */
+static void stall(const char *target)
+{
+    const int fd = atoi(target + sizeof("/stall?") - 1);
+    char byte = 0;
+
+    assert_int_equal(write(fd, &byte, 1), 1);
+    assert_int_equal(read(fd, &byte, 1), 1);
+}
+
 static bool recognise(const struct http_request *request)
 {
-    static const char *const paths[] = { "/", "/echo", "/slow", "/hold", "/block", "/seen" };
+    static const char *const paths[] = { "/",      "/echo", "/slow",  "/hold",
+                                         "/block", "/seen", "/client" };
 
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (path_is(request, paths[i]))
             return true;
+    if (path_is(request, "/stall"))
+        stall(request->target);
     return false;
 }
 
@@ -321,10 +350,13 @@ void rig_wait_blocked(struct rig *rig, size_t count)
 /* The client */
 
 static bool handshake(struct client *client, const char *priority, const gnutls_datum_t *protocols,
-                      unsigned count)
+                      unsigned count, const struct client_identity *identity)
 {
     int code = gnutls_certificate_allocate_credentials(&client->credentials);
 
+    if (code == 0 && identity)
+        code = gnutls_certificate_set_x509_key(client->credentials, identity->chain,
+                                               (int)identity->count, identity->key);
     if (code == 0)
         code = gnutls_init(&client->tls, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL);
     if (code == 0)
@@ -347,8 +379,7 @@ bool client_open(struct client *client, int port, const char *priority)
     return client_open_alpn(client, port, priority, NULL, 0);
 }
 
-bool client_open_alpn(struct client *client, int port, const char *priority,
-                      const gnutls_datum_t *protocols, unsigned count)
+static bool connect_to(struct client *client, int port)
 {
     static const int on = 1;
     const struct timeval patience = { PATIENCE_S, 0 };
@@ -361,8 +392,20 @@ bool client_open_alpn(struct client *client, int port, const char *priority,
         return false;
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     (void)setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    return connect(client->fd, (const struct sockaddr *)&at, sizeof(at)) == 0 &&
-           (priority == NULL || handshake(client, priority, protocols, count));
+    return connect(client->fd, (const struct sockaddr *)&at, sizeof(at)) == 0;
+}
+
+bool client_open_alpn(struct client *client, int port, const char *priority,
+                      const gnutls_datum_t *protocols, unsigned count)
+{
+    return connect_to(client, port) &&
+           (priority == NULL || handshake(client, priority, protocols, count, NULL));
+}
+
+bool client_open_as(struct client *client, int port, const char *priority,
+                    const struct client_identity *identity)
+{
+    return connect_to(client, port) && handshake(client, priority, NULL, 0, identity);
 }
 
 void client_close(struct client *client)

@@ -5,13 +5,14 @@
  *
  * The door answers by path: /echo sends the body back, /slow does so from another thread after a
  * moment, /hold answers when the test says so, /block keeps its worker until then, /seen lists
- * what arrived. Header x-claim names the claimant. Errors are JSON with the error's name.
+ * what arrived, /client lists who the client is. Header x-claim names the claimant. Errors are JSON
+ * with the error's name.
  */
 
 #include <pthread.h>
 #include <stdio.h>
 
-#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 
 #include "hsmkms/http/server.h"
 #include "tests/support/check.h"
@@ -68,6 +69,20 @@ struct reply {
     char body[2048]; /* its first bytes, with a NUL */
     size_t body_len; /* all of it */
 };
+
+/* What a client shows of itself. */
+struct client_identity {
+    gnutls_x509_crt_t *chain; /* its own first */
+    unsigned count;
+    gnutls_x509_privkey_t key;
+};
+
+/*
+ * The same as client_open(), with a certificate. With TLS 1.3 a client that the server refuses
+ * learns of it when it reads.
+ */
+bool client_open_as(struct client *client, int port, const char *priority,
+                    const struct client_identity *identity);
 
 /* priority NULL: plain. False: no connection, or no handshake. */
 bool client_open(struct client *client, int port, const char *priority);

@@ -1,11 +1,13 @@
 /*
  * Many keep-alive connections at once, each answered from another thread: nobody is forgotten and
- * nobody starves. The library had a fault of that kind (a ready connection is skipped while
- * another one is being suspended), fixed upstream after the packaged version.
+ * nobody starves. The library had faults of that kind: a ready connection is skipped while another
+ * one is being suspended, and a full batch of events waits for one more.
  */
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "hsmkms/base/clock.h"
 #include "tests/http/rig.h"
@@ -134,11 +136,51 @@ static void test_http_stress_tls(void **state)
     stress("NORMAL");
 }
 
+/*
+ * The other fault: as many ready connections as the library takes at a time. The listener for
+ * operators has one worker; it is halted while they all send.
+ */
+static void test_http_full_batch_of_events(void **state)
+{
+    enum { BATCH = 128 };
+    static struct client clients[BATCH], staller;
+    struct rig rig = { 0 };
+    struct reply reply;
+    char text[64], byte = 0;
+    int pair[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    rig_start(&rig, "");
+    for (size_t i = 0; i < BATCH; i++) {
+        assert_true(client_open(&clients[i], rig.ops_port, NULL));
+        assert_true(client_post(&clients[i], "/echo", "", "x", &reply));
+    }
+    assert_true(client_open(&staller, rig.ops_port, NULL));
+    (void)snprintf(text, sizeof(text), "GET /stall?%d HTTP/1.1\r\nHost: x\r\n\r\n", pair[1]);
+    assert_true(client_send_text(&staller, text));
+    assert_int_equal(read(pair[0], &byte, 1), 1);
+    for (size_t i = 0; i < BATCH; i++)
+        assert_true(client_send_text(&clients[i], "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_int_equal(write(pair[0], &byte, 1), 1);
+
+    assert_true(client_read(&staller, &reply));
+    for (size_t i = 0; i < BATCH; i++) {
+        assert_true(client_read(&clients[i], &reply));
+        client_close(&clients[i]);
+    }
+    client_close(&staller);
+    rig_end(&rig);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http_stress_plain),
         cmocka_unit_test(test_http_stress_tls),
+        cmocka_unit_test(test_http_full_batch_of_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

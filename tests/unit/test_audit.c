@@ -86,6 +86,49 @@ static void test_audit_open_tells_the_state_sequence_of_results(void **state)
     trail_done(&trail);
 }
 
+/* The end of a line is read as text when it has the usual form, else the line is parsed. */
+static void test_audit_open_reads_results_of_any_form(void **state)
+{
+#define END "\"phase\":\"result\",\"stateSequence\":7"
+    static const struct {
+        const char *record;
+        uint64_t sequence;
+    } rows[] = {
+        { "{\"a\":1," END "}", 7 },
+        { "{\"a\":1," END ",\"keyVersion\":\"0-1\",\"latencyUs\":12}", 7 },
+        { "{\"a\":1," END ",\"b\":{\"c\":[1]}}", 7 },
+        { "{\"a\":\"x,\\\"\"," END ",\"b\":\"\\\"\"}", 7 },
+        { "{\"stateSequence\":7,\"a\":1,\"phase\":\"result\"}", 7 },
+        { "{\"a\":1," END "0}", 70 },
+        { "{\"a\":{\"b\":1," END "}}", 0 },
+        { "{\"a\":[{\"b\":1," END "}]}", 0 },
+        { "{\"a\":{\"b\":1," END "},\"c\":\"}\"}", 0 },
+        { "{\"a\":1," END ".5}", 0 },
+        { "{\"a\":1," END "e3}", 0 },
+        { "{\"a\":1,\"phase\":\"result\",\"stateSequence\":\"7\"}", 0 },
+        { "{\"a\":1,\"phase\":\"result\",\"stateSequence\":-7}", 0 },
+        { "{\"a\":\",\\\"phase\\\":\\\"result\\\",\\\"stateSequence\\\":7}\",\"b\":\"result\"}",
+          0 },
+    };
+#undef END
+    struct trail trail;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        trail_init(&trail, ONE_SEGMENT);
+        trail_open(&trail);
+        trail_write(&trail, 1); /* the first line of a segment is always parsed */
+        write_text(&trail, rows[i].record);
+        trail_write(&trail, 1);
+        trail_close(&trail);
+        trail_open(&trail);
+        assert_int_equal(trail.tail.state_sequence, rows[i].sequence);
+        trail_close(&trail);
+        trail_check(&trail, 3);
+        trail_done(&trail);
+    }
+}
+
 /* Whatever part of the last line is left: it goes, the lines before stay. */
 static void test_audit_open_cuts_a_torn_last_line(void **state)
 {
@@ -382,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_audit_reopen_continues_seq_and_chain),
         cmocka_unit_test(test_audit_segments_roll_by_age),
         cmocka_unit_test(test_audit_open_tells_the_state_sequence_of_results),
+        cmocka_unit_test(test_audit_open_reads_results_of_any_form),
         cmocka_unit_test(test_audit_open_cuts_a_torn_last_line),
         cmocka_unit_test(test_audit_open_goes_on_with_a_segment_without_lines),
         cmocka_unit_test(test_audit_open_refuses_a_torn_middle),

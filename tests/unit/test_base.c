@@ -6,6 +6,7 @@
 #include "hsmkms/base/buf.h"
 #include "hsmkms/base/clock.h"
 #include "hsmkms/base/encode.h"
+#include "hsmkms/base/json_text.h"
 #include "hsmkms/base/log.h"
 #include "hsmkms/base/secret.h"
 #include "hsmkms/base/settings.h"
@@ -122,6 +123,11 @@ static void test_clock_texts_round_trip(void **state)
     (void)state;
     assert_string_equal(clock_iso8601(moment).text, "2026-11-20T12:00:00Z");
     assert_string_equal(clock_compact(moment).text, "20261120T120000Z");
+    assert_string_equal(clock_iso8601(moment + 999).text, "2026-11-20T12:00:00Z");
+    assert_string_equal(clock_iso8601(moment + 1000).text, "2026-11-20T12:00:01Z");
+    assert_string_equal(clock_compact(moment - 1).text, "20261120T115959Z");
+    assert_string_equal(clock_iso8601(moment).text, "2026-11-20T12:00:00Z");
+    assert_string_equal(clock_iso8601(0).text, "1970-01-01T00:00:00Z");
     assert_string_equal(clock_imf_fixdate(moment).text, "Fri, 20 Nov 2026 12:00:00 GMT");
     CHECK(clock_parse_compact("20261120T120000Z", &back) && back == moment);
     CHECK(clock_parse_imf_fixdate("Fri, 20 Nov 2026 12:00:00 GMT", &back) && back == moment);
@@ -183,6 +189,64 @@ static void test_settings_refuse(void **state)
         struct kms_error err = { 0 };
         AUTO(settings) settings = { 0 };
         CHECK_FAILS(settings_parse(span_text(bad[i]), &settings, &err), err, KMS_ERR_CONFIG);
+    }
+}
+
+/* How one byte stands in a JSON string. */
+static void append_expected(struct buf *ret, uint8_t byte)
+{
+    if (byte == '"' || byte == '\\')
+        buf_printf(ret, "\\%c", byte);
+    else if (byte >= 0x80)
+        buf_text(ret, "\\ufffd");
+    else if (byte < 0x20 || byte == 0x7f)
+        buf_printf(ret, "\\u%04x", byte);
+    else
+        buf_u8(ret, byte);
+}
+
+static void check_json_string(const uint8_t *text, size_t len)
+{
+    AUTO(buf) got = { 0 };
+    AUTO(buf) expected = { 0 };
+
+    json_text_append_string(&got, span_of(text, len));
+    buf_u8(&expected, '"');
+    for (size_t i = 0; i < len; i++)
+        append_expected(&expected, text[i]);
+    buf_u8(&expected, '"');
+    CHECK_SPAN(buf_span(&got), buf_span(&expected));
+}
+
+/* Text is looked at in words: every byte at every place of one to three of them. */
+static void test_json_text_every_byte_at_every_place(void **state)
+{
+    uint8_t text[20];
+
+    (void)state;
+    for (size_t len = 0; len <= sizeof(text); len++) {
+        for (size_t at = 0; at < len; at++) {
+            memset(text, 'a', sizeof(text));
+            for (unsigned byte = 0; byte <= UINT8_MAX; byte++) {
+                text[at] = (uint8_t)byte;
+                check_json_string(text, len);
+            }
+        }
+        memset(text, '~', sizeof(text)); /* the greatest plain one: nothing to borrow */
+        check_json_string(text, len);
+    }
+}
+
+static void test_json_text_keeps_utf8_at_every_place(void **state)
+{
+    (void)state;
+    for (size_t at = 0; at < 20; at++) {
+        AUTO(buf) text = { 0 };
+        AUTO(buf) got = { 0 };
+
+        buf_printf(&text, "\"%.*s\xe2\x82\xac-12345678\"", (int)at, "abcdefghijklmnopqrst");
+        json_text_append_string(&got, span_of(text.ptr + 1, text.len - 2));
+        CHECK_SPAN(buf_span(&got), buf_span(&text));
     }
 }
 
@@ -285,6 +349,8 @@ int main(void)
         cmocka_unit_test(test_clock_refuses_dates_that_do_not_exist),
         cmocka_unit_test(test_settings_presets_and_values),
         cmocka_unit_test(test_settings_refuse),
+        cmocka_unit_test(test_json_text_every_byte_at_every_place),
+        cmocka_unit_test(test_json_text_keeps_utf8_at_every_place),
         cmocka_unit_test(test_log_does_not_wait_for_a_reader),
         cmocka_unit_test(test_log_refusals_are_bounded),
         cmocka_unit_test(test_error_without_a_code_is_internal),
