@@ -69,9 +69,8 @@ CK_RV asym_verify(struct session *session, CK_OBJECT_HANDLE public_key,
                    bytes_of(signature), signature.len);
 }
 
-CK_RV asym_decrypt(struct session *session, CK_OBJECT_HANDLE key,
-                   const struct algorithm *algorithm, struct span sealed, uint8_t *ret,
-                   size_t *ret_len)
+CK_RV asym_decrypt(struct session *session, CK_OBJECT_HANDLE key, const struct algorithm *algorithm,
+                   struct span sealed, uint8_t *ret, size_t *ret_len)
 {
     struct pair_mechanism how;
     CK_ULONG len = sealed.len;
@@ -104,8 +103,8 @@ CK_RV asym_encrypt(struct session *session, CK_OBJECT_HANDLE public_key,
     return rv;
 }
 
-CK_RV asym_raw(struct session *session, CK_OBJECT_HANDLE key, enum token_use use,
-               struct span input, uint8_t *ret)
+CK_RV asym_raw(struct session *session, CK_OBJECT_HANDLE key, enum token_use use, struct span input,
+               uint8_t *ret)
 {
     static const struct algorithm raw = { .mechanism = CKM_RSA_X_509 };
     size_t len = 0;
@@ -134,8 +133,7 @@ static void shared_template(struct attrs *ret, const struct pair *pair)
     attrs_bool(ret, CKA_EXTRACTABLE, true);
 }
 
-static CK_RV read_shared(struct session *session, CK_OBJECT_HANDLE shared, uint8_t *ret,
-                         size_t len)
+static CK_RV read_shared(struct session *session, CK_OBJECT_HANDLE shared, uint8_t *ret, size_t len)
 {
     struct attrs got = { 0 };
 

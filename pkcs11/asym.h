@@ -18,17 +18,16 @@ CK_RV asym_verify(struct session *session, CK_OBJECT_HANDLE public_key,
                   const struct algorithm *algorithm, struct span input, struct span signature);
 
 /* ret has room for sealed.len bytes; ret_len says how many were written. */
-CK_RV asym_decrypt(struct session *session, CK_OBJECT_HANDLE key,
-                   const struct algorithm *algorithm, struct span sealed, uint8_t *ret,
-                   size_t *ret_len);
+CK_RV asym_decrypt(struct session *session, CK_OBJECT_HANDLE key, const struct algorithm *algorithm,
+                   struct span sealed, uint8_t *ret, size_t *ret_len);
 
 /* The reverse, with a public key; ret has room for len bytes, and exactly so many are written. */
 CK_RV asym_encrypt(struct session *session, CK_OBJECT_HANDLE public_key,
                    const struct algorithm *algorithm, struct span plain, uint8_t *ret, size_t len);
 
 /* The bare private operation. ret: input.len bytes, zeros in front. */
-CK_RV asym_raw(struct session *session, CK_OBJECT_HANDLE key, enum token_use use,
-               struct span input, uint8_t *ret);
+CK_RV asym_raw(struct session *session, CK_OBJECT_HANDLE key, enum token_use use, struct span input,
+               uint8_t *ret);
 
 /* ret: pair->bytes of the shared X. The token's refusal of peer comes as a class of RV_DOUBT. */
 CK_RV asym_agree(struct session *session, CK_OBJECT_HANDLE key, const struct pair *pair,

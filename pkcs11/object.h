@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * The token's secret and private keys: finding and destroying objects, and the cache of their handles by
- * CKA_ID. One search for everything at start; afterwards a key costs a table look-up.
+ * The token's secret and private keys: finding and destroying objects, and the cache of their
+ * handles by CKA_ID. One search for everything at start; afterwards a key costs a table look-up.
  *
  * Some tokens are faster on a copy of a key in session memory. Keys that are used often get one,
  * up to a limit; a copy that was not used since the last round gives way (second chance).

@@ -242,8 +242,9 @@ static bool take_point(const struct pair *pair, const struct attrs *got, struct 
     struct span bytes = span_of(got->list[0].pValue, got->list[0].ulValueLen), head;
     uint8_t room[DER_MAX];
 
-    if (!attr_same(&got->list[1], &(CK_ATTRIBUTE){ CKA_EC_PARAMS, (void *)(uintptr_t)pair->curve.ptr,
-                                                   pair->curve.len }))
+    if (!attr_same(
+            &got->list[1],
+            &(CK_ATTRIBUTE){ CKA_EC_PARAMS, (void *)(uintptr_t)pair->curve.ptr, pair->curve.len }))
         return false;
     if (bytes.len > len && (!span_take(&bytes, octets_head(len, room).len, &head) ||
                             !span_equal(head, octets_head(len, room))))

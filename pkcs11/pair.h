@@ -17,10 +17,10 @@ struct pair {
     const char *name;
     CK_MECHANISM_TYPE make;
     CK_KEY_TYPE type;
-    CK_ULONG bytes;         /* of the modulus, the field or the encoded point; ECDSA's r and s too */
-    size_t digest_len;      /* ECDSA signs digests of this length, 0: does not */
-    struct span curve;      /* CKA_EC_PARAMS, empty for RSA */
-    struct span generator;  /* uncompressed, for curves of SEC 1 */
+    CK_ULONG bytes;        /* of the modulus, the field or the encoded point; ECDSA's r and s too */
+    size_t digest_len;     /* ECDSA signs digests of this length, 0: does not */
+    struct span curve;     /* CKA_EC_PARAMS, empty for RSA */
+    struct span generator; /* uncompressed, for curves of SEC 1 */
     bool uses[TOKEN_USES];
     enum token_kind probed; /* the kind whose session pairs speak for this one */
 };

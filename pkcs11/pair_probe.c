@@ -42,6 +42,12 @@ CK_RV pair_make(struct session *session, const struct pair *pair, enum token_use
 
 #define PROBE_LEN 32
 
+/* A token that got lost on the way has refused nothing. */
+static bool is_refusal(CK_RV rv)
+{
+    return ck_class(rv) == RV_CIPHERTEXT || strict_refused(rv);
+}
+
 static bool signs(struct session *session, const struct halves *made, const struct pair *pair,
                   const struct algorithm *algorithm)
 {
@@ -55,14 +61,15 @@ static bool signs(struct session *session, const struct halves *made, const stru
             CKR_OK)
         return false;
     input[0] ^= 1;
-    return asym_verify(session, made->public_key, algorithm, digest, span_of(signature, len)) !=
-           CKR_OK;
+    return is_refusal(
+        asym_verify(session, made->public_key, algorithm, digest, span_of(signature, len)));
 }
 
 static bool decrypts(struct session *session, const struct halves *made, const struct pair *pair,
                      const struct algorithm *algorithm)
 {
-    uint8_t plain[PROBE_LEN] = "probe", sealed[TOKEN_RSA_MAX] = { 0 }, opened[TOKEN_RSA_MAX] = { 0 };
+    uint8_t plain[PROBE_LEN] = "probe", sealed[TOKEN_RSA_MAX] = { 0 },
+            opened[TOKEN_RSA_MAX] = { 0 };
     const struct span in = span_of(sealed, pair->bytes);
     size_t len = 0;
 
@@ -72,7 +79,7 @@ static bool decrypts(struct session *session, const struct halves *made, const s
         !span_equal(span_of(opened, len), SPAN_ARRAY(plain)))
         return false;
     sealed[pair->bytes - 1] ^= 1;
-    return asym_decrypt(session, made->private_key, algorithm, in, opened, &len) != CKR_OK;
+    return is_refusal(asym_decrypt(session, made->private_key, algorithm, in, opened, &len));
 }
 
 /* The public operation undoes the private one. */
@@ -101,7 +108,7 @@ static bool agrees(struct session *session, const struct halves *made, const str
 
     memcpy(off, pair->generator.ptr, pair->generator.len);
     off[point.len - 1] ^= 1;
-    return asym_agree(session, made->private_key, pair, point, x) != CKR_OK;
+    return is_refusal(asym_agree(session, made->private_key, pair, point, x));
 }
 
 static bool works(struct session *session, const struct halves *made, const struct pair *pair,
@@ -134,13 +141,12 @@ static bool is_answer(CK_RV rv)
 {
     const enum ck_class class = ck_class(rv);
 
-    return class == RV_OK || class == RV_CIPHERTEXT || class == RV_DEVICE || strict_refused(rv);
+    return class == RV_OK || class == RV_DEVICE || is_refusal(rv);
 }
 
 /* On a session without an open operation. */
 static int try_algorithm(struct token *token, const struct halves *made, const struct pair *pair,
-                         enum token_algorithm which, enum token_support *ret,
-                         struct kms_error *err)
+                         enum token_algorithm which, enum token_support *ret, struct kms_error *err)
 {
     const enum token_use use = algorithm_of(which)->use;
 
@@ -211,8 +217,7 @@ static int probe_made(struct token *token, const struct halves *made, enum token
 }
 
 /* Sizes are the one thing that a token is believed: trying the largest takes seconds. */
-static void read_sizes(const struct module *module, const struct pair *pair,
-                       struct pair_probe *ret)
+static void read_sizes(const struct module *module, const struct pair *pair, struct pair_probe *ret)
 {
     CK_MECHANISM_INFO info = { 0 }; /* some modules only add bits to what they find */
 
@@ -239,7 +244,7 @@ static int probe_pair(struct token *token, enum token_kind kind, enum token_use 
 
     CK_RV rv = CKR_DEVICE_ERROR;
     token_aside(token);
-    for (int i = 0; ck_class(rv) == RV_DEVICE && i < PROBE_TRIES; i++)
+    for (int i = 0; rv != CKR_OK && is_answer(rv) && i < PROBE_TRIES; i++)
         rv = pair_make(owner, pair, use, &all, NULL, NULL, &made);
     if (token_aside_done(token, err) < 0)
         return -1;
@@ -288,8 +293,8 @@ static int probe_mac(struct token *token, enum token_kind which, struct pair_pro
 int pair_probe_run(struct token *token, enum token_kind kind, enum token_use use,
                    struct pair_probe *ret, struct kms_error *err)
 {
-    const int probed = pair_of(kind) ? probe_pair(token, kind, use, ret, err)
-                                     : probe_mac(token, kind, ret, err);
+    const int probed =
+        pair_of(kind) ? probe_pair(token, kind, use, ret, err) : probe_mac(token, kind, ret, err);
 
     if (probed < 0 || fresh(token, err) < 0)
         return -1;

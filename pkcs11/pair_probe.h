@@ -70,15 +70,14 @@ CHECKED int pair_probe_run(struct token *token, enum token_kind kind, enum token
 
 /* Learns what is refused on this key. Part of pair_probe_run. */
 CHECKED int pair_probe_strictness(struct token *token, struct pair_probe *probe,
-                                  CK_OBJECT_HANDLE key, const struct pair *pair,
-                                  enum token_use use, struct kms_error *err);
+                                  CK_OBJECT_HANDLE key, const struct pair *pair, enum token_use use,
+                                  struct kms_error *err);
 
 /* Compares with the template. Errors: INTEGRITY (message names the attribute); KEY_UNAVAILABLE. */
-CHECKED int pair_attributes(struct session *session, CK_OBJECT_HANDLE key,
-                            const struct pair *pair, enum token_use use,
-                            const struct mechanisms *allowed, struct kms_error *err);
+CHECKED int pair_attributes(struct session *session, CK_OBJECT_HANDLE key, const struct pair *pair,
+                            enum token_use use, const struct mechanisms *allowed,
+                            struct kms_error *err);
 
 /* Tries on a key what this token refuses. Errors: INTEGRITY (message names the try). */
-CHECKED int pair_refusals(struct token *token, const struct pair_probe *probe,
-                          CK_OBJECT_HANDLE key, const struct pair *pair, enum token_use use,
-                          struct kms_error *err);
+CHECKED int pair_refusals(struct token *token, const struct pair_probe *probe, CK_OBJECT_HANDLE key,
+                          const struct pair *pair, enum token_use use, struct kms_error *err);

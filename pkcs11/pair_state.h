@@ -16,6 +16,9 @@ CHECKED int pair_known(struct token *token, enum token_kind kind, enum token_use
 CHECKED int pair_need(struct token *token, enum token_kind kind, enum token_algorithm algorithm,
                       struct kms_error *err);
 
+/* KEY_UNAVAILABLE where the canary cannot be a public key of this kind. */
+CHECKED int pair_named(const struct token_key *key, const struct pair *pair, struct kms_error *err);
+
 /* What run and prove want to know of a pair; struct work.more. */
 struct pair_work {
     enum token_kind kind;

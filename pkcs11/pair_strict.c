@@ -17,9 +17,8 @@ typedef CK_RV try_fn(const struct trial *trial);
 
 static CK_RV try_read_parts(const struct trial *trial)
 {
-    static const CK_ATTRIBUTE_TYPE parts[] = { CKA_VALUE,      CKA_PRIVATE_EXPONENT,
-                                               CKA_PRIME_1,    CKA_PRIME_2,
-                                               CKA_EXPONENT_1, CKA_EXPONENT_2,
+    static const CK_ATTRIBUTE_TYPE parts[] = { CKA_VALUE,      CKA_PRIVATE_EXPONENT, CKA_PRIME_1,
+                                               CKA_PRIME_2,    CKA_EXPONENT_1,       CKA_EXPONENT_2,
                                                CKA_COEFFICIENT };
     uint8_t part[PART_MAX];
     CK_RV rv = CKR_ATTRIBUTE_SENSITIVE;
@@ -140,8 +139,8 @@ const char *pair_try_name(enum pair_try which)
 }
 
 /* On a session without an open operation, which would refuse for its own reasons. */
-static int try_one(struct token *token, enum pair_try which, struct trial *trial,
-                   bool *ret_refused, struct kms_error *err)
+static int try_one(struct token *token, enum pair_try which, struct trial *trial, bool *ret_refused,
+                   struct kms_error *err)
 {
     if (token->manage.broken && token_renew_manage(token, err) < 0)
         return -1;

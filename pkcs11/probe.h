@@ -63,7 +63,8 @@ CHECKED int probe_refusals(const struct probe *probe, struct session *session,
  * flag changed, changing a flag. CKR_OK when it worked.
  */
 CK_RV strict_wrap(struct session *session, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE wrapper);
-CK_RV strict_copy(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag, bool value);
+CK_RV strict_copy(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag,
+                  bool value);
 CK_RV strict_set(struct session *session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE flag, bool value);
 
 /* True when rv says no; an answer of a sick token says nothing. */

@@ -96,9 +96,9 @@ struct token_key {
 };
 
 /*
- * Makes a key that is no pair in the token, verifies it (token_key_verify), makes what it wrote durable and
- * returns its canary (all zero for kinds without one). On failure no usable key was announced; an
- * object may remain and is found by token_inventory.
+ * Makes a key that is no pair in the token, verifies it (token_key_verify), makes what it wrote
+ * durable and returns its canary (all zero for kinds without one). On failure no usable key was
+ * announced; an object may remain and is found by token_inventory.
  */
 CHECKED int token_key_generate(struct token *token, enum token_kind kind, const struct uuid *id,
                                const char *label, uint8_t ret_canary[TOKEN_CANARY_LEN],
@@ -166,10 +166,10 @@ void token_turn_take(struct token *token, struct token_turn *ret);
 void token_turn_done(struct token_turn *turn);
 
 /*
- * Calls each for every secret and private key object with a 16-byte CKA_ID, in no order, as a search shows them
- * now, or showed them in the last 10 s if this process has made and destroyed none since. label is
- * at most 64 characters, cut. each returns -1 to stop. Objects that have none are counted in
- * struct token_status.
+ * Calls each for every secret and private key object with a 16-byte CKA_ID, in no order, as a
+ * search shows them now, or showed them in the last 10 s if this process has made and destroyed
+ * none since. label is at most 64 characters, cut. each returns -1 to stop. Objects that have none
+ * are counted in struct token_status.
  */
 typedef int token_each_fn(void *arg, const struct uuid *id, const char *label,
                           struct kms_error *err);

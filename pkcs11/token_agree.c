@@ -19,7 +19,7 @@ int token_agree(struct token *token, enum token_kind kind, const struct token_ke
     struct pair_work more = { kind, TOKEN_AGREES, pair, algorithm_of(TOKEN_ECDH), 0 };
     AUTO(secret) shared = { 0 };
 
-    if (pair_need(token, kind, TOKEN_ECDH, err) < 0)
+    if (pair_need(token, kind, TOKEN_ECDH, err) < 0 || pair_named(key, pair, err) < 0)
         return -1;
     /* by its form it is neither the identity (one byte 0) nor of a longer or shorter curve */
     if (peer.len != pair_public_len(pair) || peer.ptr[0] != 0x04)

@@ -43,12 +43,12 @@ enum token_algorithm {
     TOKEN_RSA_PSS_SHA256, /* MGF1 with the same hash, salt as long as the digest */
     TOKEN_RSA_PSS_SHA384,
     TOKEN_RSA_PSS_SHA512,
-    TOKEN_ECDSA,           /* over a digest: 32 bytes, P-384: 48, P-521: 64 */
-    TOKEN_ED25519,         /* pure Ed25519 over a message (RFC 8032, section 5.1) */
-    TOKEN_RSA_OAEP_SHA1,   /* MGF1 with the same hash, empty label */
+    TOKEN_ECDSA,         /* over a digest: 32 bytes, P-384: 48, P-521: 64 */
+    TOKEN_ED25519,       /* pure Ed25519 over a message (RFC 8032, section 5.1) */
+    TOKEN_RSA_OAEP_SHA1, /* MGF1 with the same hash, empty label */
     TOKEN_RSA_OAEP_SHA256,
-    TOKEN_ECDH,            /* the raw shared X (SEC 1, section 3.3.1), no derivation function */
-    TOKEN_MAC,             /* HMAC with the hash of the key's kind, full length */
+    TOKEN_ECDH, /* the raw shared X (SEC 1, section 3.3.1), no derivation function */
+    TOKEN_MAC,  /* HMAC with the hash of the key's kind, full length */
     TOKEN_ALGORITHMS
 };
 
@@ -62,7 +62,9 @@ enum token_support {
  * Whether keys of this kind can be made and used so; TOKEN_LACKS for kinds that do not fit the
  * algorithm. Found by behaviour: the first question about a kind of curve, about RSA signatures or
  * about RSA decryption makes a session pair (RSA-2048 stands for all RSA), runs every algorithm
- * there and back, sees that bad input is refused, and destroys it. Later answers are a look-up.
+ * there and back, sees that bad input is refused, and destroys it: some milliseconds for a curve,
+ * as long as an RSA-2048 generation and a little more for RSA. Later answers are a look-up; all
+ * functions below ask too, so a service asks at start for what its keys need.
  *
  * Errors:  KEY_UNAVAILABLE (the token is not well, which is no answer)
  */
@@ -114,8 +116,8 @@ struct span token_public_point(const struct token_public *key);
  * Errors:  UNSUPPORTED (also for a kind that has not this use); INTEGRITY as token_pair_verify
  */
 CHECKED int token_pair_generate(struct token *token, enum token_kind kind, enum token_use use,
-                                const struct uuid *id, const char *label,
-                                struct token_public *ret, struct kms_error *err);
+                                const struct uuid *id, const char *label, struct token_public *ret,
+                                struct kms_error *err);
 
 /*
  * Reads the private key's attributes, compares them with the template, sees that it belongs to
@@ -125,8 +127,7 @@ CHECKED int token_pair_generate(struct token *token, enum token_kind kind, enum 
  * Errors:  NOT_FOUND; INTEGRITY (message names the attribute or the try)
  */
 CHECKED int token_pair_verify(struct token *token, enum token_kind kind, enum token_use use,
-                              const struct uuid *id, struct span public_key,
-                              struct kms_error *err);
+                              const struct uuid *id, struct span public_key, struct kms_error *err);
 
 /*
  * The public key of a pair whose creation was interrupted before it was kept, from the token's
@@ -148,6 +149,11 @@ struct token_signature {
 #define TOKEN_MESSAGE_MAX 8192 /* bytes of message for TOKEN_ED25519 and token_mac */
 
 /*
+ * Whoever hands a signature out should verify it outside first: one that a fault has spoilt can
+ * give an RSA key away (Boneh, DeMillo, Lipton: On the Importance of Checking Cryptographic
+ * Protocols for Faults), and nothing here looks at it. (SoftHSM 2.6 loses some 60 bytes of memory
+ * for each Ed25519 signature.)
+ *
  * input    the digest, of the algorithm's length; for TOKEN_ED25519 the message, 0 to
  *          TOKEN_MESSAGE_MAX bytes
  * ret      ECDSA: r and s, each as long as the curve's order (2 * 32, 48, 66); DER is made outside
@@ -232,6 +238,5 @@ CHECKED int token_mac(struct token *token, enum token_kind kind, const struct to
  *
  * ret      whether mac is the MAC of data; one of another length is not
  */
-CHECKED int token_mac_verify(struct token *token, enum token_kind kind,
-                             const struct token_key *key, struct span data, struct span mac,
-                             bool *ret, struct kms_error *err);
+CHECKED int token_mac_verify(struct token *token, enum token_kind kind, const struct token_key *key,
+                             struct span data, struct span mac, bool *ret, struct kms_error *err);

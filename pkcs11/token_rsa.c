@@ -5,7 +5,7 @@
 /* As long as the modulus and less than it; all of it public. */
 static bool in_range(const struct token_key *key, const struct pair *pair, struct span input)
 {
-    return input.len == pair->bytes && key->canary.len == pair_public_len(pair) &&
+    return input.len == pair->bytes &&
            span_compare(input, span_of(key->canary.ptr, pair->bytes)) < 0;
 }
 
@@ -19,10 +19,11 @@ static int out_of_range(struct kms_error *err)
 static CK_RV run_decrypt(struct session *session, CK_OBJECT_HANDLE key, const struct work *work)
 {
     struct pair_work *const more = work->more;
-    const CK_RV rv = asym_decrypt(session, key, more->algorithm, work->input, work->output,
-                                  &more->len);
+    const CK_RV rv =
+        asym_decrypt(session, key, more->algorithm, work->input, work->output, &more->len);
 
-    /* the key, its use and the mechanism were good before: what the token objects to is the input */
+    /* the key, its use and the mechanism were good before: what the token objects to is the input
+     */
     return ck_class(rv) == RV_BUG && strcmp(session->function, "C_Decrypt") == 0
                ? session_heard(session, "C_Decrypt", CKR_DATA_INVALID)
                : rv;
@@ -39,7 +40,7 @@ int token_rsa_decrypt(struct token *token, enum token_kind kind, const struct to
     if (pair == NULL || more.algorithm->use != TOKEN_DECRYPTS)
         return kms_fail_detail(err, KMS_ERR_UNSUPPORTED, "%s does not decrypt by %s keys",
                                token_algorithm_name(algorithm), token_kind_name(kind));
-    if (pair_need(token, kind, algorithm, err) < 0)
+    if (pair_need(token, kind, algorithm, err) < 0 || pair_named(key, pair, err) < 0)
         return -1;
     if (!in_range(key, pair, sealed))
         return out_of_range(err);
@@ -83,8 +84,7 @@ static int need_raw(struct token *token, enum token_kind kind, enum token_use us
 }
 
 int token_rsa_raw(struct token *token, enum token_kind kind, const struct token_key *key,
-                  enum token_use use, struct span input, struct secret *ret,
-                  struct kms_error *err)
+                  enum token_use use, struct span input, struct secret *ret, struct kms_error *err)
 {
     const struct pair *const pair = pair_of(kind);
     struct pair_work more = { kind, use, pair, NULL, 0 };
@@ -93,6 +93,8 @@ int token_rsa_raw(struct token *token, enum token_kind kind, const struct token_
     if (need_raw(token, kind, use, err) < 0)
         return -1;
     assert(pair && pair->type == CKK_RSA); /* nothing else is ever done raw */
+    if (pair_named(key, pair, err) < 0)
+        return -1;
     if (!in_range(key, pair, input))
         return out_of_range(err);
     if (secret_new(&result, pair->bytes, err) < 0)

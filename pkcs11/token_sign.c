@@ -31,7 +31,8 @@ int token_sign(struct token *token, enum token_kind kind, const struct token_key
     if (pair == NULL || more.algorithm->use != TOKEN_SIGNS)
         return kms_fail_detail(err, KMS_ERR_UNSUPPORTED, "%s is no signature of %s keys",
                                token_algorithm_name(algorithm), token_kind_name(kind));
-    if (pair_need(token, kind, algorithm, err) < 0 || pair_random(token, err) < 0)
+    if (pair_need(token, kind, algorithm, err) < 0 || pair_named(key, pair, err) < 0 ||
+        pair_random(token, err) < 0)
         return -1;
     if (!length_fits(pair, more.algorithm, input.len))
         return kms_fail(err, KMS_ERR_VALIDATION, "Digest is invalid length for algorithm.");

@@ -106,6 +106,15 @@ int pair_need(struct token *token, enum token_kind kind, enum token_algorithm al
     return 0;
 }
 
+int pair_named(const struct token_key *key, const struct pair *pair, struct kms_error *err)
+{
+    if (key->canary.len != pair_public_len(pair))
+        return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE,
+                               "the public key kept for this id is not one of a %s key",
+                               pair->name);
+    return 0;
+}
+
 /* The work of a pair */
 
 static CK_RV prove_pair(struct session *session, CK_OBJECT_HANDLE key, const struct work *work)

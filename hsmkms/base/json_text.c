@@ -52,8 +52,8 @@ static bool is_plain(uint8_t byte)
 }
 
 /*
- * is_plain() for a word of bytes at once: a byte that is too small, or equal to one of three, borrows
- * from its top bit. Source: Henry S. Warren, Hacker's Delight, section 6-1.
+ * is_plain() for a word of bytes at once: a byte that is too small, or equal to one of three,
+ * borrows from its top bit. Source: Henry S. Warren, Hacker's Delight, section 6-1.
  */
 static bool are_plain(const uint8_t bytes[sizeof(uint64_t)])
 {

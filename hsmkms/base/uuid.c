@@ -11,9 +11,9 @@ static const struct {
 } groups[] = { { 0, 0, 4 }, { 9, 4, 2 }, { 14, 6, 2 }, { 19, 8, 2 }, { 24, 10, 6 } };
 
 /*
- * The kernel is asked for several at once, by each thread for itself: identifiers are no secrets, and
- * no program of this project forks. Up to 256 bytes are never cut short once the kernel's pool is
- * ready: getrandom(2).
+ * The kernel is asked for several at once, by each thread for itself: identifiers are no secrets,
+ * and no program of this project forks. Up to 256 bytes are never cut short once the kernel's pool
+ * is ready: getrandom(2).
  */
 struct uuid uuid_random(void)
 {

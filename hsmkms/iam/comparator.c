@@ -7,15 +7,15 @@ static const char *compile_text(struct arena *arena, bool variables, struct oper
 {
     size_t count;
 
-    return pattern_parse(arena, operand->text, variables, &operand->pattern, 1, &count);
+    return policy_text_parse(arena, operand->text, variables, &operand->text_parts, 1, &count);
 }
 
 static bool equals(const struct operand *operand, struct scope *scope, struct span subject,
                    enum glob_case letters)
 {
-    const struct glob_piece *const pieces = pattern_fill(&operand->pattern, scope);
+    const struct glob_piece *const pieces = policy_text_fill(&operand->text_parts, scope);
 
-    return pieces != NULL && glob_equal(pieces, operand->pattern.count, subject, letters);
+    return pieces != NULL && glob_equal(pieces, operand->text_parts.count, subject, letters);
 }
 
 static bool matches_exactly(const struct comparator *comparator, const struct operand *operand,
@@ -32,39 +32,39 @@ static bool matches_folded(const struct comparator *comparator, const struct ope
     return equals(operand, scope, subject, GLOB_FOLD);
 }
 
-static bool part_matches(const struct pattern *pattern, struct scope *scope, struct span subject)
+static bool part_matches(const struct policy_text *text, struct scope *scope, struct span subject)
 {
-    const struct glob_piece *const pieces = pattern_fill(pattern, scope);
+    const struct glob_piece *const pieces = policy_text_fill(text, scope);
 
-    return pieces != NULL && glob_match(pieces, pattern->count, subject, GLOB_EXACT, &scope->steps);
+    return pieces != NULL && glob_match(pieces, text->count, subject, GLOB_EXACT, &scope->steps);
 }
 
 static bool matches_pattern(const struct comparator *comparator, const struct operand *operand,
                             struct scope *scope, struct span subject)
 {
     (void)comparator;
-    return part_matches(&operand->pattern, scope, subject);
+    return part_matches(&operand->text_parts, scope, subject);
 }
 
 /* Whether a pattern's first field can be "arn", so that the whole can be of an ARN. */
-static bool may_be_arn(const struct pattern *first)
+static bool may_be_arn(const struct policy_text *first)
 {
     uint64_t steps = UINT64_MAX;
 
-    return pattern_is_dynamic(first) ||
+    return policy_text_is_dynamic(first) ||
            glob_match(first->pieces, first->count, SPAN_LITERAL("arn"), GLOB_EXACT, &steps);
 }
 
 /* Fewer than six fields are legal and match nothing; "*" alone is any ARN. */
 static const char *compile_arn(struct arena *arena, bool variables, struct operand *operand)
 {
-    struct pattern *const fields = arena_array(arena, ARN_FIELDS, sizeof(fields[0]));
+    struct policy_text *const fields = arena_array(arena, ARN_FIELDS, sizeof(fields[0]));
     size_t count;
 
     if (fields == NULL || span_equal(operand->text, SPAN_LITERAL("*")))
         return NULL;
     const char *const why =
-        pattern_parse(arena, operand->text, variables, fields, ARN_FIELDS, &count);
+        policy_text_parse(arena, operand->text, variables, fields, ARN_FIELDS, &count);
     if (why || arena->failed)
         return why;
     if (!may_be_arn(&fields[ARN_PREFIX]))
@@ -144,7 +144,7 @@ static const char *compile_boolean(struct arena *arena, bool variables, struct o
     bool unused;
     const char *const why = compile_text(arena, variables, operand);
 
-    if (why || arena->failed || pattern_is_dynamic(&operand->pattern))
+    if (why || arena->failed || policy_text_is_dynamic(&operand->text_parts))
         return why;
     return boolean_parse(operand->text, &unused) ? NULL : "a value is neither true nor false";
 }
@@ -178,7 +178,7 @@ static const char *compile_binary(struct arena *arena, bool variables, struct op
     uint8_t *const room = arena_array(arena, len, 1);
     if (room != NULL && !base64_parse(operand->text, room, len))
         return why;
-    return pattern_parse(arena, operand->text, false, &operand->pattern, 1, &count);
+    return policy_text_parse(arena, operand->text, false, &operand->text_parts, 1, &count);
 }
 
 static const char *compile_network(struct arena *arena, bool variables, struct operand *operand)

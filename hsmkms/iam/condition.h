@@ -9,7 +9,7 @@
  */
 
 #include "hsmkms/iam/operand.h"
-#include "hsmkms/iam/pattern.h"
+#include "hsmkms/iam/policy_text.h"
 
 struct comparator; /* a row */
 
@@ -26,8 +26,8 @@ struct condition_text {
 struct operand {
     struct span text;
     union {
-        struct pattern pattern;
-        struct pattern *arn; /* ARN_FIELDS; NULL: matches every ARN, or none (never) */
+        struct policy_text text_parts;
+        struct policy_text *arn; /* ARN_FIELDS; NULL: matches every ARN, or none (never) */
         struct number number;
         int64_t date_ms;
         bool boolean;

@@ -10,7 +10,7 @@ const char *const decision_layer_names[LAYER_COUNT] = {
     [LAYER_GRANT] = "grant",
 };
 
-/* The policies of one layer. */
+/* The policies of one layer. One that could not be loaded (NULL) allows nothing. */
 struct layer {
     const struct named_policy *policies;
     size_t count;
@@ -73,6 +73,8 @@ static bool layer_denies(const struct decision_request *request, enum decision_l
 
     for (size_t i = 0; i < layer.count; i++) {
         const struct named_policy *const named = &layer.policies[i];
+        if (named->policy == NULL)
+            continue;
         announce(&request->question, named, "asked for a Deny");
         policy_ask_deny(named->policy, &request->question, &answer);
         if (!answer.denied)
@@ -107,6 +109,8 @@ static struct finding layer_allows(const struct decision_request *request,
 
     for (size_t i = 0; i < layer.count && best.strength < STRENGTH_DIRECT; i++) {
         const struct named_policy *const named = &layer.policies[i];
+        if (named->policy == NULL)
+            continue;
         announce(&request->question, named, "asked for an Allow");
         policy_ask_allow(named->policy, &request->question, &answer);
         if (answer.broken) {
@@ -283,6 +287,7 @@ void decide(const struct decision_request *request, struct decision *ret)
 {
     assert(request->question.action >= 0 && (size_t)request->question.action < action_count);
     const enum action_class class = actions[request->question.action].class;
+
     *ret = (struct decision){ .layer = LAYER_COUNT, .statement = -1 };
     if (anything_denies(request, ret))
         return;

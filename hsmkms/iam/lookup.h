@@ -24,7 +24,7 @@ struct scope {
     bool deny;            /* the statement at hand is a Deny */
     uint64_t steps;       /* left; at 0 the answer is worth nothing */
     char now_text[2][32]; /* of aws:CurrentTime and aws:EpochTime, written when they are read */
-    struct glob_piece room[GLOB_PIECES_MAX]; /* the pattern at hand with its values filled in */
+    struct glob_piece room[GLOB_PIECES_MAX]; /* the text at hand with its values filled in */
 };
 
 struct context_found {

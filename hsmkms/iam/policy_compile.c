@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define KEY_OF_ALIASES KMS_RESOURCE_ALIASES /* that key policies cannot ask for */
-
 static const char over_permissive[] =
     "OverlyPermissiveCondition: Using the ForAllValues set operator with a single-valued condition "
     "key matches requests without the specified [encryption context or tag] or with an "
@@ -41,6 +39,11 @@ struct policy_quote policy_quote(struct span text)
     return quote;
 }
 
+int policy_out_of_memory(struct kms_error *err)
+{
+    return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a policy");
+}
+
 int policy_malformed(const struct arena *arena, struct place place, const char *message,
                      struct kms_error *err, const char *format, ...)
 {
@@ -48,7 +51,7 @@ int policy_malformed(const struct arena *arena, struct place place, const char *
     va_list args;
 
     if (arena->failed)
-        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a policy");
+        return policy_out_of_memory(err);
     place_format(place, where);
     va_start(args, format);
     (void)vsnprintf(what, sizeof(what), format, args);
@@ -137,16 +140,16 @@ static int compile_resource(const struct compiler *compiler, struct span text,
 
     if (is_star(text))
         return 0;
-    struct pattern *const fields = arena_array(compiler->arena, ARN_FIELDS, sizeof(fields[0]));
+    struct policy_text *const fields = arena_array(compiler->arena, ARN_FIELDS, sizeof(fields[0]));
     if (fields == NULL || !arn_split(text, &arn))
         return MALFORMED(compiler, "no resource: '%s'", policy_quote(text).text);
     const char *const why =
-        pattern_parse(compiler->arena, text, compiler->variables, fields, ARN_FIELDS, &count);
+        policy_text_parse(compiler->arena, text, compiler->variables, fields, ARN_FIELDS, &count);
     if (why || compiler->arena->failed || count < ARN_FIELDS)
         return MALFORMED(compiler, "resource '%s': %s", policy_quote(text).text,
                          why ? why : "too few fields");
     for (size_t i = 0; i < ARN_RESOURCE; i++)
-        if (pattern_is_dynamic(&fields[i]))
+        if (policy_text_is_dynamic(&fields[i]))
             return MALFORMED(compiler, "resource '%s': a variable before the fifth colon",
                              policy_quote(text).text);
     ret->fields = fields;
@@ -160,7 +163,7 @@ static int compile_patterns(const struct compiler *compiler, const struct text_l
         arena_array(compiler->arena, texts->count, sizeof(resources[0]));
 
     if (resources == NULL)
-        return MALFORMED(compiler, "no memory");
+        return policy_out_of_memory(compiler->err);
     for (size_t i = 0; i < texts->count; i++)
         if (compile_resource(compiler, texts->items[i], &resources[i]) < 0)
             return -1;
@@ -233,8 +236,9 @@ static int compile_condition(const struct compiler *compiler, const struct condi
                                 "condition %s %s is met by requests without the key",
                                 policy_quote(text->operator_name).text,
                                 policy_quote(text->key).text);
-    ret->key_missing =
-        !ret->key.known || (compiler->kind != POLICY_IDENTITY && ret->key.slot == KEY_OF_ALIASES);
+    /* alias names are for policies of identities: AWS KMS Developer Guide, kms:ResourceAliases */
+    ret->key_missing = !ret->key.known ||
+                       (compiler->kind != POLICY_IDENTITY && ret->key.slot == KMS_RESOURCE_ALIASES);
     return 0;
 }
 
@@ -245,7 +249,7 @@ static int compile_conditions(const struct compiler *compiler, const struct stat
         arena_array(compiler->arena, text->condition_count, sizeof(conditions[0]));
 
     if (conditions == NULL)
-        return MALFORMED(compiler, "no memory");
+        return policy_out_of_memory(compiler->err);
     for (size_t i = 0; i < text->condition_count; i++)
         if (compile_condition(compiler, &text->conditions[i], &conditions[i]) < 0)
             return -1;
@@ -297,7 +301,7 @@ static int compile_document(struct compiler *compiler, const struct document *do
     struct statement *const statements =
         arena_array(compiler->arena, document->count, sizeof(statements[0]));
     if (statements == NULL)
-        return MALFORMED(compiler, "no memory");
+        return policy_out_of_memory(compiler->err);
     for (size_t i = 0; i < document->count; i++) {
         const struct statement_text *const text = &document->statements[i];
         compiler->place = (struct place){ (int)i, text->sid };
@@ -306,7 +310,7 @@ static int compile_document(struct compiler *compiler, const struct document *do
             return -1;
     }
     if (order_statements(policy, statements, document->count) < 0)
-        return MALFORMED(compiler, "no memory");
+        return policy_out_of_memory(compiler->err);
     return 0;
 }
 
@@ -317,7 +321,7 @@ int policy_compile(struct span text, enum policy_kind kind, const struct princip
     struct policy *const policy = calloc(1, sizeof(*policy));
 
     if (policy == NULL)
-        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a policy");
+        return policy_out_of_memory(err);
     atomic_init(&policy->references, 1);
     policy->kind = kind;
 

@@ -35,13 +35,13 @@ static void tell(const struct evaluation *evaluation, const struct statement *st
 
 enum match { MATCHES_NOT, MATCHES, MATCH_UNKNOWN /* a variable has no value */ };
 
-static bool field_fits(struct evaluation *evaluation, const struct pattern *pattern,
+static bool field_fits(struct evaluation *evaluation, const struct policy_text *text,
                        struct span field)
 {
-    const struct glob_piece *const pieces = pattern_fill(pattern, &evaluation->scope);
+    const struct glob_piece *const pieces = policy_text_fill(text, &evaluation->scope);
 
     return pieces != NULL &&
-           glob_match(pieces, pattern->count, field, GLOB_EXACT, &evaluation->scope.steps);
+           glob_match(pieces, text->count, field, GLOB_EXACT, &evaluation->scope.steps);
 }
 
 static enum match pattern_fits(struct evaluation *evaluation,
@@ -49,7 +49,7 @@ static enum match pattern_fits(struct evaluation *evaluation,
 {
     if (pattern->fields == NULL)
         return MATCHES; /* "*", even where there is no resource */
-    if (pattern_fill(&pattern->fields[ARN_RESOURCE], &evaluation->scope) == NULL)
+    if (policy_text_fill(&pattern->fields[ARN_RESOURCE], &evaluation->scope) == NULL)
         return MATCH_UNKNOWN; /* the other fields have no variables */
     for (size_t i = 0; evaluation->has_arn && i < ARN_FIELDS; i++)
         if (!field_fits(evaluation, &pattern->fields[i], evaluation->arn.fields[i]))

@@ -1,6 +1,7 @@
 #include "hsmkms/iam/policy_parts.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <jansson.h>
 
@@ -33,15 +34,10 @@ static bool is_shallow(struct span text)
     return true;
 }
 
-static int out_of_memory(const struct parser *parser)
-{
-    return kms_fail_detail(parser->err, KMS_ERR_INTERNAL, "out of memory for a policy");
-}
-
 static int copy_text(const struct parser *parser, const json_t *value, struct span *ret)
 {
     *ret = arena_copy(parser->arena, span_of(json_string_value(value), json_string_length(value)));
-    return ret->ptr ? 0 : out_of_memory(parser);
+    return ret->ptr ? 0 : policy_out_of_memory(parser->err);
 }
 
 /* The shortest digits that read back as the same number. */
@@ -49,8 +45,8 @@ static void format_real(double value, char ret[32])
 {
     for (int digits = 15; digits <= 17; digits++) {
         (void)snprintf(ret, 32, "%.*g", digits, value);
-        double back = 0;
-        if (sscanf(ret, "%lf", &back) == 1 && !(back < value) && !(back > value))
+        const double back = strtod(ret, NULL);
+        if (!(back < value) && !(back > value))
             return;
     }
 }
@@ -69,7 +65,7 @@ static int copy_scalar(const struct parser *parser, const json_t *value, struct 
     else
         return copy_text(parser, value, ret);
     *ret = arena_copy(parser->arena, span_text(text));
-    return ret->ptr ? 0 : out_of_memory(parser);
+    return ret->ptr ? 0 : policy_out_of_memory(parser->err);
 }
 
 enum scalars { ONLY_TEXTS /* none of them empty */, ANY_SCALARS };
@@ -93,7 +89,7 @@ static int read_list(const struct parser *parser, const char *name, const json_t
         return MALFORMED(parser, "%s has more than %zu values", name, most);
     struct span *const items = arena_array(parser->arena, count, sizeof(items[0]));
     if (items == NULL)
-        return out_of_memory(parser);
+        return policy_out_of_memory(parser->err);
     for (size_t i = 0; i < count; i++) {
         const json_t *const item = json_is_array(value) ? json_array_get(value, i) : value;
         if (!is_allowed(item, scalars))
@@ -175,7 +171,7 @@ static int read_condition(const struct parser *parser, const char *operator_name
                                     .key = arena_copy(parser->arena, span_text(key)),
                                     .values = texts.items,
                                     .count = texts.count };
-    return ret->operator_name.ptr && ret->key.ptr ? 0 : out_of_memory(parser);
+    return ret->operator_name.ptr && ret->key.ptr ? 0 : policy_out_of_memory(parser->err);
 }
 
 static int read_conditions(const struct parser *parser, json_t *condition,
@@ -192,7 +188,7 @@ static int read_conditions(const struct parser *parser, json_t *condition,
     struct condition_text *const conditions =
         arena_array(parser->arena, count_conditions(condition), sizeof(conditions[0]));
     if (conditions == NULL)
-        return out_of_memory(parser);
+        return policy_out_of_memory(parser->err);
     json_object_foreach(condition, operator_name, keys)
     {
         if (!json_is_object(keys))
@@ -281,7 +277,7 @@ static int read_statements(struct parser *parser, json_t *value, struct document
     struct statement_text *const statements =
         arena_array(parser->arena, count, sizeof(statements[0]));
     if (statements == NULL)
-        return out_of_memory(parser);
+        return policy_out_of_memory(parser->err);
     for (size_t i = 0; i < count; i++) {
         json_t *const item = json_is_array(value) ? json_array_get(value, i) : value;
         parser->place = (struct place){ .statement = (int)i };
@@ -322,7 +318,7 @@ int policy_parse(struct span text, struct arena *arena, struct document *ret, st
         text.len ? json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, &error)
                  : NULL;
     if (text.len && tree == NULL && was_memory(&error))
-        return out_of_memory(&parser);
+        return policy_out_of_memory(err);
     if (!json_is_object(tree))
         return MALFORMED(&parser, "not a JSON object%s%s", text.len && !tree ? ": " : "",
                          text.len && !tree ? policy_quote(span_text(error.text)).text : "");

@@ -79,6 +79,9 @@ CHECKED int policy_parse(struct span text, struct arena *arena, struct document 
 int policy_malformed(const struct arena *arena, struct place place, const char *message,
                      struct kms_error *err, const char *format, ...) PRINTF_LIKE(5, 6);
 
+/* Fails with INTERNAL. */
+int policy_out_of_memory(struct kms_error *err);
+
 /* Text of a document for a message: short, in whole characters, without control characters. */
 struct policy_quote {
     char text[72];
@@ -118,7 +121,7 @@ enum resource_kind {
 
 /* ARN_FIELDS patterns; NULL: "*". */
 struct resource_pattern {
-    const struct pattern *fields;
+    const struct policy_text *fields;
 };
 
 struct statement {

@@ -219,7 +219,7 @@ int principals_compile(const struct compiler *compiler, const struct principal_e
     struct named_principal *const principals =
         arena_array(compiler->arena, count, sizeof(principals[0]));
     if (principals == NULL)
-        return policy_malformed(compiler->arena, compiler->place, "", compiler->err, "no memory");
+        return policy_out_of_memory(compiler->err);
     if (element->anyone)
         principals[0].kind = NAMES_ANYONE;
     for (size_t i = 0, at = 0; i < PRINCIPAL_FAMILIES; at += element->families[i++].count)

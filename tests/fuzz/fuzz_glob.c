@@ -31,7 +31,11 @@ static bool take_letter(struct span *from, uint32_t *ret)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
     const uint8_t first = from->ptr[0];
-    const size_t len = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    const size_t len = first < 0x80   ? 1
+                       : first < 0xc0 ? 0
+                       : first < 0xe0 ? 2
+                       : first < 0xf0 ? 3
+                                      : 4;
 
     if (len == 0 || len > from->len || first >= 0xf5)
         return false;
@@ -84,8 +88,8 @@ static bool naive_match(const struct token *pattern, size_t patterns, const stru
             if (pattern[i].what == ANY_RUN)
                 row[j] = above || row[j - 1];
             else
-                row[j] = before && (pattern[i].what == ANY_ONE ||
-                                    pattern[i].letter == subject[j - 1].letter);
+                row[j] = before &&
+                         (pattern[i].what == ANY_ONE || pattern[i].letter == subject[j - 1].letter);
             before = above;
         }
     }
@@ -131,8 +135,8 @@ static void run(const struct glob_piece *pieces, size_t count, struct span subje
     const bool answer = glob_match(pieces, count, subject, fold, &left);
     for (size_t i = 0; i < count; i++) {
         bytes += pieces[i].text.len;
-        readable = readable &&
-                   tokenise(pieces[i].text, pieces[i].literal, folded, pattern, &patterns);
+        readable =
+            readable && tokenise(pieces[i].text, pieces[i].literal, folded, pattern, &patterns);
     }
     demand(plenty - left <= 4 * (bytes + count + 2) * (subject.len + 2));
     demand_bounded(pieces, count, subject, fold, answer, plenty - left);

@@ -112,8 +112,8 @@ static void ask(const struct policy *one, const struct policy *other,
 
 static void ask_all(const struct policy *one, const struct policy *other, bool small)
 {
-    static const char *const actions_asked[] = { "kms:Decrypt", "kms:PutKeyPolicy",
-                                                 "kms:CreateKey", "sts:AssumeRole" };
+    static const char *const actions_asked[] = { "kms:Decrypt", "kms:PutKeyPolicy", "kms:CreateKey",
+                                                 "sts:AssumeRole" };
     static struct policy_context context;
 
     for (int which = 0; which < CONTEXTS; which++) {

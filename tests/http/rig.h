@@ -5,8 +5,9 @@
  *
  * The door answers by path: /echo sends the body back, /slow does so from another thread after a
  * moment, /hold answers when the test says so, /block keeps its worker until then, /seen lists
- * what arrived, /client lists who the client is. Header x-claim names the claimant. Errors are JSON
- * with the error's name.
+ * what arrived, /client lists who the client is; /stall?FD halts its epoll worker, from writing a
+ * byte to FD until one can be read there, and is refused. Header x-claim names the claimant. Errors
+ * are JSON with the error's name.
  */
 
 #include <pthread.h>

@@ -50,8 +50,12 @@ def describe(answer):
     """allowed, denied, explicitly denied, malformed."""
     if "malformed" in answer:
         return f"malformed: {answer['malformed']}"
-    words = "allowed" if answer["allowed"] else "explicitly denied" if answer["explicit"] else "denied"
+    words = verdict_words(answer["allowed"], answer["explicit"])
     return f"{words}: {answer['layer']} ({answer['policy']}, statement {answer['statement']})"
+
+
+def verdict_words(allowed, explicit):
+    return "allowed" if allowed else "explicitly denied" if explicit else "denied"
 
 
 def expected(case):
@@ -60,7 +64,7 @@ def expected(case):
         verdict = model.decide(case)
     except model.Malformed as bad:
         return f"malformed: {bad.where} ({bad})"
-    words = "allowed" if verdict.allowed else "explicitly denied" if verdict.explicit else "denied"
+    words = verdict_words(verdict.allowed, verdict.explicit)
     return f"{words}: {' or '.join(sorted(verdict.layers))} {sorted(verdict.statements)}"
 
 

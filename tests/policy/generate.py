@@ -50,17 +50,20 @@ ROLE_ARN = f"arn:aws:iam::{A}:role/app"
 
 KEY_ACTIONS = ["kms:Decrypt", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:DescribeKey",
                "kms:CreateGrant", "kms:PutKeyPolicy", "kms:RevokeGrant"]
+ROLE_ACTIONS = ["sts:AssumeRole", "sts:AssumeRole", "sts:TagSession"]
 IDENTITY_ACTIONS = ["kms:ListKeys", "kms:CreateKey", "kms:CreateAlias"]
-ACTION_PATTERNS = ["kms:*", "*", "kms:Decrypt", "kms:decr*", "KMS:DECRYPT", "kms:Encrypt", "kms:*crypt",
-                   "kms:De?rypt", "kms:GenerateDataKey*", "kms:Describe*", "kms:CreateGrant", "*:*",
-                   "kms:*Grant", "kms:PutKeyPolicy", "k?s:*Key*", "s3:GetObject", "kms:NoSuchThing"]
+ACTION_PATTERNS = ["kms:*", "*", "kms:Decrypt", "kms:decr*", "KMS:DECRYPT", "kms:Encrypt",
+                   "kms:*crypt", "kms:De?rypt", "kms:GenerateDataKey*", "kms:Describe*",
+                   "kms:CreateGrant", "*:*", "kms:*Grant", "kms:PutKeyPolicy", "k?s:*Key*",
+                   "s3:GetObject", "kms:NoSuchThing"]
 TRUST_PATTERNS = ["sts:AssumeRole", "sts:*", "*", "sts:TagSession", "sts:assume*", "kms:*"]
 IDENTITY_PATTERNS = ["kms:List*", "kms:CreateKey", "kms:Create*"]
 
-RESOURCES = ["*", "*", KEYS[0], KEYS[1], KEYS[2], f"arn:aws:kms:*:{A}:key/*", "arn:aws:kms:*:*:key/*",
-             "arn:*:kms:*:*:*", "arn:aws:kms:eu-?entral-1:*:key/1a*", ALIAS, "arn:aws:s3:::bucket/*",
-             f"arn:aws:kms:*:{A}:alias/*", f"arn:aws:KMS:*:{A}:key/*", "arn:aws:*:key/*:*:*:*",
-             "arn:aws:kms:*:*:${aws:PrincipalTag/kind}/*", "arn:aws:kms:*:*:${aws:username}/*",
+RESOURCES = ["*", "*", KEYS[0], KEYS[1], KEYS[2], f"arn:aws:kms:*:{A}:key/*",
+             "arn:aws:kms:*:*:key/*", "arn:*:kms:*:*:*", "arn:aws:kms:eu-?entral-1:*:key/1a*", ALIAS,
+             "arn:aws:s3:::bucket/*", f"arn:aws:kms:*:{A}:alias/*", f"arn:aws:KMS:*:{A}:key/*",
+             "arn:aws:*:key/*:*:*:*", "arn:aws:kms:*:*:${aws:PrincipalTag/kind}/*",
+             "arn:aws:kms:*:*:${aws:username}/*",
              "arn:aws:kms:*:*:${aws:PrincipalTag/kind, 'key'}/1a1a*", "arn:aws:kms:*:*:key${*}"]
 
 PRINCIPALS = (["*", A, f"arn:aws:iam::{A}:root", B, f"arn:aws:iam::{B}:root", C]
@@ -78,21 +81,22 @@ DATE = [name.replace("Numeric", "Date") for name in NUMBER]
 ARN = ["ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"]
 ADDRESS = ["IpAddress", "NotIpAddress"]
 
-TEXT_VALUES = ["x", "X", "App", "y", "ab", "a*b", "axb", "", "alice", "${aws:username}", "gr\u00fc\u00df", "a/b:c",
-               "line\nbreak", "true", "7", "10abc"]
+TEXT_VALUES = ["x", "X", "App", "y", "ab", "a*b", "axb", "", "alice", "${aws:username}",
+               "gr\u00fc\u00df", "a/b:c", "line\nbreak", "true", "7", "10abc"]
 TEXT_OPERANDS = ["x", "X", "y", "ab", "a*", "a?b", "*", "?", "gr??", "a*b", "alice", "line*k",
                  "${aws:username}", "${AWS:PrincipalTag/P}", "${aws:PrincipalTag/p, 'x'}", "a${*}b",
                  "${$}{aws:username}", "${kms:EncryptionContextKeys}", "${no:SuchKey}",
                  "${ no:SuchKey , 'y' }", "${aws:PrincipalTag/p}*", "a*${?}", "${}x"[3:], True, 7]
 NAMES = ["App", "app", "Env", "env", "Zed"]
 DATES = ["2026-11-20T12:00:00Z", "2026-11-20", "2026-11-20T12:00Z", "2026-11-20T13:00:00+01:00",
-         "1795176000", "2030-01-01T00:00:00Z", "2026-11-20T11:59:59.999Z", "2020-02-29T23:59:59-05:30",
-         "2026-11-20T12:00:00.000Z", "1795176001", 1795175999, "0"]
-NUMBERS = ["7", 6.99, "07", "7.0", "-7", "+7", "30", "365", "6.99", "7.01", "0", "-0", 90, 365]
+         "1795176000", "2030-01-01T00:00:00Z", "2026-11-20T11:59:59.999Z",
+         "2020-02-29T23:59:59-05:30", "2026-11-20T12:00:00.000Z", "1795176001", 1795175999, "0"]
+NUMBERS = ["7", "07", "7.0", "-7", "+7", "30", "365", "6.99", "7.01", "0", "-0", 90, 365]
 ADDRESSES = ["10.0.0.7", "10.255.1.1", "192.0.2.7", "2001:db8::1", "2001:DB8:0:0::1",
              "::ffff:10.0.0.7", "::ffff:c000:207", "::1", "not an address"]
-NETWORKS = ["10.0.0.0/8", "10.0.0.7", "192.0.2.7/32", "192.0.2.6/31", "0.0.0.0/0", "::/0", "2001:db8::/32",
-            "2001:db8::1", "::ffff:10.0.0.0/104", "::ffff:0:0/96", "10.9.9.9/9", "2001:db8::/127"]
+NETWORKS = ["10.0.0.0/8", "10.0.0.7", "192.0.2.7/32", "192.0.2.6/31", "0.0.0.0/0", "::/0",
+            "2001:db8::/32", "2001:db8::1", "::ffff:10.0.0.0/104", "::ffff:0:0/96",
+            "10.9.9.9/9", "2001:db8::/127"]
 ARNS = [c["principal_arn"] for c in CALLERS] + ["word"]
 ARN_PATTERNS = ARNS[:-1] + [
     f"arn:aws:iam::{A}:role/*", "arn:aws:iam::*:user/*", "arn:aws:*:role/app", "arn:aws:iam::*:*",
@@ -114,7 +118,7 @@ CONDITION_KEYS = {
     "aws:CurrentTime": (DATE, DATES, None),
     "aws:EpochTime": (DATE + NUMBER, ["1795176000", 1795176001, "1795175999"], None),
     "aws:TokenIssueTime": (DATE, DATES, DATES[:-2] + ["yesterday", "2026-02-30"]),
-    "kms:RotationPeriodInDays": (NUMBER, NUMBERS, [n for n in NUMBERS if not isinstance(n, float)] + ["10abc", "7 ", ""]),
+    "kms:RotationPeriodInDays": (NUMBER, NUMBERS + [6.99], NUMBERS + ["10abc", "7 ", ""]),
     "aws:SourceIp": (ADDRESS, NETWORKS, ADDRESSES),
     "aws:PrincipalArn": (ARN, ARN_PATTERNS, None),
     "kms:GrantConstraintSourceArn": (ARN, ARN_PATTERNS, ARNS),
@@ -128,8 +132,9 @@ CONTEXT_SLOTS = {key: row[2] for key, row in CONDITION_KEYS.items() if isinstanc
 SINGLE_VALUE_FAMILIES = ("kms:encryptioncontext:", "aws:requesttag/")
 
 MALFORMED_STATEMENTS = [
-    {"Effect": "allow"}, {"Action": []}, {"Action": ""}, {"Action": "Decrypt"}, {"NotAction": "kms:*"},
-    {"Sid": "a-b"}, {"Sid": 7}, {"Extra": 1}, {"Condition": {"StringEqualz": {"aws:username": "x"}}},
+    {"Effect": "allow"}, {"Action": []}, {"Action": ""}, {"Action": "Decrypt"},
+    {"NotAction": "kms:*"}, {"Sid": "a-b"}, {"Sid": 7}, {"Extra": 1},
+    {"Condition": {"StringEqualz": {"aws:username": "x"}}},
     {"Condition": {"NullIfExists": {"aws:username": "true"}}},
     {"Condition": {"NumericEquals": {"kms:RotationPeriodInDays": "10abc"}}},
     {"Condition": {"NumericEquals": {"kms:RotationPeriodInDays": "${aws:PrincipalTag/p}"}}},
@@ -150,9 +155,10 @@ MALFORMED_STATEMENTS = [
 MALFORMED_IDENTITY = [{"Principal": "*"}, {"Resource": "alias/app"}, {"Resource": "1a1a1a1a-aaaa"},
                       {"Resource": []}, {"NotResource": "*"}]
 MALFORMED_KEY = [{"Principal": p} for p in (
-    "", {}, [], {"AWS": []}, {"AWS": f"arn:aws:iam::{A}:user/*"}, {"AWS": f"arn:aws:iam::{A}:group/g"},
-    {"AWS": "1111"}, {"AWS": "alice"}, {"AWS": f"arn:aws:iam::*:root"}, {"CanonicalUser": "x"},
-    {"AWS": "a*"}, {"AWS": f"arn:aws-cn:iam::{A}:root"}, {"AWS": "AIDAxyz"}, {"Aws": A})]
+    "", {}, [], {"AWS": []}, {"AWS": f"arn:aws:iam::{A}:user/*"},
+    {"AWS": f"arn:aws:iam::{A}:group/g"}, {"AWS": "1111"}, {"AWS": "alice"},
+    {"AWS": "arn:aws:iam::*:root"}, {"CanonicalUser": "x"}, {"AWS": "a*"},
+    {"AWS": f"arn:aws-cn:iam::{A}:root"}, {"AWS": "AIDAxyz"}, {"Aws": A})]
 
 
 class Generator:
@@ -204,7 +210,8 @@ class Generator:
         if self.chance(0.1):
             made["NotAction"] = self.some(patterns[2:])
         else:
-            made["Action"] = usual if effect == "Allow" and self.chance(0.5) else self.some(patterns, 4)
+            wide = effect == "Allow" and self.chance(0.5)
+            made["Action"] = usual if wide else self.some(patterns, 4)
         if kind == "identity":
             made["NotResource" if self.chance(0.12) else "Resource"] = self.some(RESOURCES)
             if effect == "Allow" and self.chance(0.3):
@@ -225,18 +232,20 @@ class Generator:
     def principal(self):
         if self.chance(0.14):
             return "*"
-        names = {"AWS": self.random.choice(PRINCIPALS[1:3]) if self.chance(0.45) else self.some(PRINCIPALS, 5)}
+        own_account = self.chance(0.45)
+        names = {"AWS": self.random.choice(PRINCIPALS[1:3]) if own_account
+                 else self.some(PRINCIPALS, 5)}
         if self.chance(0.05):
             names["Service"] = "s3.amazonaws.com"
         if self.chance(0.02):
-            names["Federated"] = names.pop("AWS") and "arn:aws:iam::111122223333:saml-provider/p"
+            names = {"Federated": f"arn:aws:iam::{A}:saml-provider/p"}
         return names
 
     def document(self, kind):
         statements = [self.statement(kind) for _ in range(self.random.choice([1, 1, 2, 2, 3, 4, 5]))]
         if self.chance(0.015):
-            statements[-1].update(self.random.choice(
-                MALFORMED_STATEMENTS + (MALFORMED_IDENTITY if kind == "identity" else MALFORMED_KEY)))
+            of_kind = MALFORMED_IDENTITY if kind == "identity" else MALFORMED_KEY
+            statements[-1].update(self.random.choice(MALFORMED_STATEMENTS + of_kind))
         made = {"Version": "2012-10-17", "Statement": statements}
         if self.chance(0.1):
             made["Version"] = "2008-10-17"
@@ -270,8 +279,9 @@ class Generator:
         slots["kms:ResourceAliases"] = self.list_of(["alias/app", "alias/x"])
         slots["kms:EncryptionContextKeys"] = self.list_of(NAMES)
         slots["aws:TagKeys"] = self.list_of(NAMES)
-        slots.update({"aws:PrincipalArn": caller["principal_arn"], "aws:username": caller["user_name"] or None,
-                      "aws:PrincipalAccount": caller["account"], "kms:CallerAccount": caller["account"]})
+        slots["aws:PrincipalArn"] = caller["principal_arn"]
+        slots["aws:username"] = caller["user_name"] or None
+        slots["aws:PrincipalAccount"] = slots["kms:CallerAccount"] = caller["account"]
         tags = self.pairs(["p"]) + ([["kind", self.random.choice(["key", "*", "alias"])]]
                                     if self.chance(0.7) else [])
         families = {"aws:PrincipalTag/": tags, "aws:RequestTag/": self.pairs(["p", "P"]),
@@ -288,11 +298,12 @@ class Generator:
         if self.random.randrange(ROUND) == 0:
             self.pools = {}
         caller = self.random.choices(CALLERS, WEIGHTS)[0]
-        case = {"caller": caller, "context": self.context(caller), "key_policy": None, "grant": "none",
-                "identity": [], "boundary": None, "session": []}
+        case = {"caller": caller, "context": self.context(caller), "grant": "none",
+                "key_policy": None, "identity": [], "boundary": None, "session": []}
         self.add_subject(case)
         if caller["kind"] != "root":
-            case["identity"] = [self.pool("identity") for _ in range(self.random.choice([0, 1, 1, 2, 2, 3]))]
+            count = self.random.choice([0, 1, 1, 2, 2, 3])
+            case["identity"] = [self.pool("identity") for _ in range(count)]
             case["boundary"] = self.pool("identity") if self.chance(0.2) else None
             if caller["kind"] == "session" and self.chance(0.25):
                 case["session"] = [self.pool("identity") for _ in range(self.random.choice([1, 2]))]
@@ -302,16 +313,18 @@ class Generator:
         """What is asked, and the policy of what it is asked about."""
         what = self.random.choices(["key", "identity", "role", "retire"], [75, 9, 10, 6])[0]
         if what == "role":
-            case.update(action=self.random.choice(["sts:AssumeRole", "sts:AssumeRole", "sts:TagSession"]),
-                        resource=ROLE_ARN, account=A, trust_policy=self.pool("trust"))
+            case.update(action=self.random.choice(ROLE_ACTIONS), resource=ROLE_ARN, account=A,
+                        trust_policy=self.pool("trust"))
         elif what == "identity":
             action = self.random.choice(IDENTITY_ACTIONS)
             on_alias = action == "kms:CreateAlias"
-            case.update(action=action, resource=ALIAS if on_alias else "*", account=A if on_alias else "")
+            case.update(action=action, resource=ALIAS if on_alias else "*",
+                        account=A if on_alias else "")
         else:
             key = self.random.choice(KEYS[:2] * 3 + KEYS[2:])
-            case.update(action="kms:RetireGrant" if what == "retire" else self.random.choice(KEY_ACTIONS),
-                        resource=key, account=key.split(":")[4], key_policy=self.pool("key"))
+            actions = ["kms:RetireGrant"] if what == "retire" else KEY_ACTIONS
+            case.update(action=self.random.choice(actions), resource=key,
+                        account=key.split(":")[4], key_policy=self.pool("key"))
             if what == "retire" or self.chance(0.15):
                 case["grant"] = self.random.choice(["account", "role", "direct", "none"])
             if self.chance(0.1):

@@ -300,7 +300,8 @@ def read_policy(text, kind, book_items=None):
 LAYERS = ["resource", "identity", "boundary", "session"]
 SAME, OTHER = "same account", "other account"
 
-# What must allow besides: I identity policies, B boundary, S session policies
+# What must allow besides: I identity policies, B boundary, S session policies. Whose account: the
+# key's or role's owner; for RetireGrant the account that issued the grant.
 NEEDS = {
     ("policy", SAME, DIRECT): "", ("policy", SAME, ROLE): "BS", ("policy", SAME, ACCOUNT): "IBS",
     ("policy", OTHER, DIRECT): "IBS", ("policy", OTHER, ROLE): "IBS",
@@ -368,14 +369,16 @@ def decide(case):
 def routes_of(case, apply):
     """(source, strength) of everything that may carry this request."""
     by_identity = case["key_policy"] is None and case.get("trust_policy") is None
-    if by_identity and case["action"] != "kms:RetireGrant":
-        return [("identity", DIRECT)]
-    grant = STRENGTHS[case.get("grant", "none")] if case["action"] in grantable else NOBODY
-    by_policy = NOBODY
-    if case["action"] != "kms:RetireGrant":  # key policies can only deny it
-        by_policy = max((strength for strength, _ in apply("resource", "Allow")), default=NOBODY)
-    return [(source, strength) for source, strength in (("policy", by_policy), ("grant", grant))
-            if strength != NOBODY]
+    retires = case["action"] == "kms:RetireGrant"  # a key policy can only deny it
+    routes = [("identity", DIRECT)] if by_identity or retires else []
+    if by_identity and not retires:
+        return routes
+    if case["action"] in grantable:
+        routes.append(("grant", STRENGTHS[case["grant"]]))
+    if not retires:
+        allowing = [strength for strength, _ in apply("resource", "Allow")]
+        routes.append(("policy", max(allowing, default=NOBODY)))
+    return [(source, strength) for source, strength in routes if strength != NOBODY]
 
 
 def decide_allow(case, layers, apply):
@@ -394,11 +397,14 @@ def decide_allow(case, layers, apply):
     ends, denied_by = set(), set()
     for source, strength in routes:
         needs = NEEDS.get((source, whose, strength))
-        lacking = [NEED_LAYER[n] for n in needs if not allows[n]()] if needs is not None else None
-        if lacking == []:
-            ends |= allowing_layers(source, needs)
-        elif lacking:
+        if needs is None:
+            denied_by.add("resource")
+            continue
+        lacking = [NEED_LAYER[n] for n in needs if not allows[n]()]
+        if lacking:
             denied_by.add(lacking[0])
+        else:
+            ends |= allowing_layers(source, needs)
     if ends:
         stated = {(layer, number) for layer in ends if layer != "grant"
                   for _, number in apply(layer, "Allow")}

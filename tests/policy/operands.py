@@ -342,8 +342,9 @@ COMPARISONS = {
 
 
 def operator_rows():
-    for name, operand in (("StringEquals", text_equal), ("StringEqualsIgnoreCase", text_equal_folded),
-                          ("StringLike", text_like), ("ArnEquals", arn_like), ("ArnLike", arn_like)):
+    for name, operand in (("StringEquals", text_equal), ("StringLike", text_like),
+                          ("StringEqualsIgnoreCase", text_equal_folded),
+                          ("ArnEquals", arn_like), ("ArnLike", arn_like)):
         yield name, False, operand
         yield re.sub("^(String|Arn)", r"\1Not", name), True, operand
     for family, parse in (("Numeric", parse_number), ("Date", parse_date)):

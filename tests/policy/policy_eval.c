@@ -4,7 +4,8 @@
  *
  *   {"caller": {"kind": "root" | "user" | "session", "account", "arn", "principal_arn",
  *               "unique_id", "user_name", "session_name"},
- *    "action": "kms:Decrypt", "resource": ARN or "*", "account": of the resource or "",
+ *    "action": "kms:Decrypt", "resource": ARN or "*", "account": of the resource or "" (for
+ *    kms:RetireGrant the account that issued the grant),
  *    "context": {"slots": {KEY: text | number | boolean | [text]}, "families": {PREFIX:
  *                [[name, value]]}, "now_ms": number},
  *    "key_policy" | "trust_policy": text or null, "identity": [text], "boundary": text or null,
@@ -64,7 +65,8 @@ static void answer(json_t *reply)
     json_decref(reply);
 }
 
-/* -- the request -------------------------------------------------------------------------------- */
+/* -- the request --------------------------------------------------------------------------------
+ */
 
 static void copy(char *to, size_t size, const json_t *object, const char *name)
 {
@@ -152,13 +154,13 @@ static void read_facts(json_t *from, struct facts *facts)
     facts->context = (struct policy_context){
         .now_ms = json_integer_value(json_object_get(from, "now_ms")),
     };
-    json_object_foreach(json_object_get(from, "slots"), name, value)
-        set_slot(facts, name, value);
+    json_object_foreach(json_object_get(from, "slots"), name, value) set_slot(facts, name, value);
     json_object_foreach(json_object_get(from, "families"), name, value)
         set_family(facts, name, value);
 }
 
-/* -- documents ---------------------------------------------------------------------------------- */
+/* -- documents ----------------------------------------------------------------------------------
+ */
 
 static enum principal_found find_in_book(void *ctx, struct span arn, char ret_id[UNIQUE_ID_LEN + 1])
 {
@@ -246,7 +248,8 @@ static void documents_done(struct documents *documents)
     }
 }
 
-/* -- answers ------------------------------------------------------------------------------------ */
+/* -- answers ------------------------------------------------------------------------------------
+ */
 
 static enum strength grant_strength(void *ctx)
 {
@@ -279,9 +282,8 @@ static void demand_mask(const struct named_policy *policy, const struct policy_q
 static void tell(const struct decision *decision)
 {
     static const char *const layers[LAYER_COUNT] = {
-        [LAYER_RESOURCE] = "resource", [LAYER_IDENTITY] = "identity",
-        [LAYER_BOUNDARY] = "boundary", [LAYER_SESSION] = "session",
-        [LAYER_GRANT] = "grant",
+        [LAYER_RESOURCE] = "resource", [LAYER_IDENTITY] = "identity", [LAYER_BOUNDARY] = "boundary",
+        [LAYER_SESSION] = "session",   [LAYER_GRANT] = "grant",
     };
 
     answer(json_pack("{s:b, s:b, s:s, s:s?, s:i, s:s?, s:b}", "allowed", decision->allowed,

@@ -10,8 +10,8 @@ import model
 from engine import describe, expected
 
 GOLDEN = json.loads(pathlib.Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
-CALLERS = {"alice": generate.CALLERS[0], "s1": generate.CALLERS[2], "root": generate.root(generate.A),
-           "eve": generate.user(generate.B, "eve", "E")}
+CALLERS = {"alice": generate.CALLERS[0], "s1": generate.CALLERS[2],
+           "root": generate.root(generate.A), "eve": generate.user(generate.B, "eve", "E")}
 LIMITS = [  # most of something in a document; the member that holds it
     (100, lambda n: {"Statement": [statement()] * n}),
     (100, lambda n: {"Statement": statement(Action=["kms:*"] * n)}),
@@ -38,7 +38,8 @@ def whole(case):
             "grant": "none", **case}
     caller = case.get("caller", "alice")
     made["caller"] = CALLERS[caller] if isinstance(caller, str) else caller
-    made["context"] = {"slots": {}, "families": {}, "now_ms": generate.NOW_MS, **case.get("context", {})}
+    made["context"] = {"slots": {}, "families": {}, "now_ms": generate.NOW_MS,
+                       **case.get("context", {})}
     for name in ("identity", "session"):
         made[name] = [text(document) for document in case.get(name, [])]
     for name in ("key_policy", "trust_policy", "boundary"):

@@ -12,25 +12,6 @@
 #include <openssl/param_build.h>
 #include <openssl/rsa.h>
 
-/*
- * SoftHSM 2.6.1 loses the name of the curve, some 60 bytes, each time it loads an Ed25519 key. Its
- * part of the stack shows only to the slow way of unwinding.
- */
-#ifdef __SANITIZE_ADDRESS__
-const char *__asan_default_options(void);
-const char *__lsan_default_suppressions(void);
-
-const char *__asan_default_options(void)
-{
-    return "fast_unwind_on_malloc=0";
-}
-
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libsofthsm2.so";
-}
-#endif
-
 /* Tokens */
 
 #ifdef ASYM_ON_NSS
@@ -60,9 +41,9 @@ static void token_begin(struct asym_rig *rig)
     test_pin_make(s->pin);
     softhsm_write_pin(s, s->pin);
     make_database(s);
-    (void)snprintf(rig->init_args, sizeof(rig->init_args),
-                   "configdir='sql:%s' certPrefix='' keyPrefix='' secmod='secmod.db' flags=",
-                   s->dir);
+    (void)snprintf(
+        rig->init_args, sizeof(rig->init_args),
+        "configdir='sql:%s' certPrefix='' keyPrefix='' secmod='secmod.db' flags=", s->dir);
     rig->config = (struct token_config){ .module = ASYM_ON_NSS,
                                          .uri = "pkcs11:token=NSS%20Certificate%20DB",
                                          .init_args = rig->init_args,
@@ -74,6 +55,25 @@ static void token_begin(struct asym_rig *rig)
 }
 
 #else
+
+/*
+ * SoftHSM 2.6.1 loses the name of the curve, some 60 bytes, each time it loads an Ed25519 key. Its
+ * part of the stack shows only to the slow way of unwinding.
+ */
+#ifdef __SANITIZE_ADDRESS__
+const char *__asan_default_options(void);
+const char *__lsan_default_suppressions(void);
+
+const char *__asan_default_options(void)
+{
+    return "fast_unwind_on_malloc=0";
+}
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libsofthsm2.so";
+}
+#endif
 
 static void token_begin(struct asym_rig *rig)
 {
@@ -110,9 +110,9 @@ struct asym_pair asym_make(struct asym_rig *rig, enum token_kind kind, enum toke
     struct asym_pair pair = { .made = true, .id = uuid_random() };
     struct kms_error err = { 0 };
 
-    CHECK_OK(token_pair_generate(rig->token, kind, use, &pair.id, "hsmkms:pair", &pair.public_key,
-                                 &err),
-             err);
+    CHECK_OK(
+        token_pair_generate(rig->token, kind, use, &pair.id, "hsmkms:pair", &pair.public_key, &err),
+        err);
     return pair;
 }
 
@@ -304,13 +304,12 @@ static bool digest_verifies(EVP_PKEY *key, enum token_kind kind, enum token_algo
 
     CHECK(EVP_PKEY_verify_init(ctx) == 1);
     if (is_rsa(kind))
-        CHECK(EVP_PKEY_CTX_set_rsa_padding(ctx, pss ? RSA_PKCS1_PSS_PADDING
-                                                    : RSA_PKCS1_PADDING) == 1);
+        CHECK(EVP_PKEY_CTX_set_rsa_padding(ctx, pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) ==
+              1);
     if (pss)
         CHECK(EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1);
     CHECK(EVP_PKEY_CTX_set_signature_md(ctx, hash_of(kind, algorithm)) == 1);
-    const bool good =
-        EVP_PKEY_verify(ctx, signature.ptr, signature.len, input.ptr, input.len) == 1;
+    const bool good = EVP_PKEY_verify(ctx, signature.ptr, signature.len, input.ptr, input.len) == 1;
     EVP_PKEY_CTX_free(ctx);
     return good;
 }
@@ -333,8 +332,8 @@ bool ossl_verifies(const struct token_public *key, enum token_algorithm algorith
     return good;
 }
 
-void ossl_encrypt(const struct token_public *key, enum token_algorithm algorithm,
-                  struct span plain, uint8_t *ret)
+void ossl_encrypt(const struct token_public *key, enum token_algorithm algorithm, struct span plain,
+                  uint8_t *ret)
 {
     EVP_PKEY *const pkey = ossl_public(key);
     EVP_PKEY_CTX *const ctx = EVP_PKEY_CTX_new(pkey, NULL);

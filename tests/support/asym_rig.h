@@ -64,8 +64,8 @@ bool ossl_verifies(const struct token_public *key, enum token_algorithm algorith
                    struct span input, struct span signature);
 
 /* RSA-OAEP as the algorithm says. ret: as long as the modulus. */
-void ossl_encrypt(const struct token_public *key, enum token_algorithm algorithm,
-                  struct span plain, uint8_t *ret);
+void ossl_encrypt(const struct token_public *key, enum token_algorithm algorithm, struct span plain,
+                  uint8_t *ret);
 
 /* A pair of the same curve, made by OpenSSL; EVP_PKEY_free(). point: its public key. */
 EVP_PKEY *ossl_curve_pair(enum token_kind kind, uint8_t *ret_point, size_t len);

@@ -20,8 +20,8 @@ static void print_support(struct asym_rig *rig, enum token_algorithm algorithm)
     printf("  %-18s", token_algorithm_name(algorithm));
     for (enum token_kind kind = TOKEN_HMAC_224; kind < TOKEN_KINDS; kind++) {
         const struct pair *const pair = pair_of(kind);
-        const bool fits = pair ? algorithm_fits(algorithm_of(algorithm), pair)
-                               : algorithm == TOKEN_MAC;
+        const bool fits =
+            pair ? algorithm_fits(algorithm_of(algorithm), pair) : algorithm == TOKEN_MAC;
 
         if (fits)
             printf(" %s:%s", token_kind_name(kind), marks[asym_support(rig, kind, algorithm)]);
@@ -111,8 +111,8 @@ static void test_asym_every_kind_generates(void **state)
             EVP_PKEY_free(ossl_public(&pair->public_key));
             CHECK_OK(token_pair_public(rig->token, kind, use, &pair->id, &again, &err), err);
             CHECK_SPAN(token_public_span(&again), token_public_span(&pair->public_key));
-            CHECK_OK(token_pair_verify(rig->token, kind, use, &pair->id,
-                                       token_public_span(&again), &err),
+            CHECK_OK(token_pair_verify(rig->token, kind, use, &pair->id, token_public_span(&again),
+                                       &err),
                      err);
         }
     }
@@ -125,8 +125,8 @@ static void test_asym_generate_refuses(void **state)
         enum token_kind kind;
         enum token_use use;
     } rows[] = {
-        { TOKEN_RSA_2048, TOKEN_AGREES },      { TOKEN_P256, TOKEN_DECRYPTS },
-        { TOKEN_SECP256K1, TOKEN_AGREES },     { TOKEN_EDWARDS25519, TOKEN_DECRYPTS },
+        { TOKEN_RSA_2048, TOKEN_AGREES },     { TOKEN_P256, TOKEN_DECRYPTS },
+        { TOKEN_SECP256K1, TOKEN_AGREES },    { TOKEN_EDWARDS25519, TOKEN_DECRYPTS },
         { TOKEN_EDWARDS25519, TOKEN_AGREES },
     };
     struct asym_rig *const rig = *state;
@@ -135,9 +135,9 @@ static void test_asym_generate_refuses(void **state)
     struct token_public none;
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        CHECK_FAILS(token_pair_generate(rig->token, rows[i].kind, rows[i].use, &id, "x", &none,
-                                        &err),
-                    err, KMS_ERR_UNSUPPORTED);
+        CHECK_FAILS(
+            token_pair_generate(rig->token, rows[i].kind, rows[i].use, &id, "x", &none, &err), err,
+            KMS_ERR_UNSUPPORTED);
     FOR_KINDS(kind)
     {
         if (pair_of(kind)->uses[TOKEN_SIGNS] && !asym_can(rig, kind, TOKEN_SIGNS))
@@ -160,8 +160,8 @@ static void sign_and_verify(struct asym_rig *rig, enum token_kind kind,
     uint8_t room[64];
 
     for (int i = 0; i < 8; i++) {
-        const struct span input = ossl_digest(kind, algorithm, span_of("abcdefghi", (size_t)i + 1),
-                                              room);
+        const struct span input =
+            ossl_digest(kind, algorithm, span_of("abcdefghi", (size_t)i + 1), room);
 
         CHECK_OK(token_sign(rig->token, kind, &key, algorithm, input, &signature, &err), err);
         const struct span made = span_of(signature.bytes, signature.len);
@@ -229,8 +229,8 @@ static void test_asym_ed25519_lengths(void **state)
         CHECK(ossl_verifies(&pair->public_key, TOKEN_ED25519, input,
                             span_of(signature.bytes, signature.len)));
     }
-    CHECK_FAILS(token_sign(rig->token, TOKEN_EDWARDS25519, &key, TOKEN_ED25519,
-                           SPAN_ARRAY(message), &signature, &err),
+    CHECK_FAILS(token_sign(rig->token, TOKEN_EDWARDS25519, &key, TOKEN_ED25519, SPAN_ARRAY(message),
+                           &signature, &err),
                 err, KMS_ERR_VALIDATION);
 }
 
@@ -252,8 +252,8 @@ static void test_asym_wrong_digest_lengths(void **state)
             const size_t right = ossl_digest(kind, a, TEXT, room).len;
             for (size_t i = 0; i < ARRAY_LEN(lengths); i++)
                 if (lengths[i] != right)
-                    CHECK_FAILS(token_sign(rig->token, kind, &key, a,
-                                           span_of(digest, lengths[i]), &signature, &err),
+                    CHECK_FAILS(token_sign(rig->token, kind, &key, a, span_of(digest, lengths[i]),
+                                           &signature, &err),
                                 err, KMS_ERR_VALIDATION);
         }
     }
@@ -267,9 +267,12 @@ static void test_asym_sign_wrong_algorithm(void **state)
         enum token_kind kind;
         enum token_algorithm algorithm;
     } rows[] = {
-        { TOKEN_P256, TOKEN_RSA_PSS_SHA256 }, { TOKEN_P256, TOKEN_ED25519 },
-        { TOKEN_P256, TOKEN_ECDH },           { TOKEN_RSA_2048, TOKEN_ECDSA },
-        { TOKEN_RSA_2048, TOKEN_RSA_OAEP_SHA1 }, { TOKEN_RSA_2048, TOKEN_MAC },
+        { TOKEN_P256, TOKEN_RSA_PSS_SHA256 },
+        { TOKEN_P256, TOKEN_ED25519 },
+        { TOKEN_P256, TOKEN_ECDH },
+        { TOKEN_RSA_2048, TOKEN_ECDSA },
+        { TOKEN_RSA_2048, TOKEN_RSA_OAEP_SHA1 },
+        { TOKEN_RSA_2048, TOKEN_MAC },
     };
     struct asym_rig *const rig = *state;
     struct token_signature signature;
@@ -346,12 +349,11 @@ static void test_asym_wrong_canary(void **state)
         { uuid_random(), token_public_span(&pair.public_key) },
         { pair.id, TEXT },
     };
-    const struct token_key wrong_agree = { agrees.id, token_public_span(&agrees_too.public_key) },
-                           wrong_rsa = { rsa.id,
-                                         token_public_span(
-                                             &asym_pair(rig, TOKEN_RSA_2048, TOKEN_SIGNS)
-                                                  ->public_key) },
-                           wrong_mac = { mac.id, SPAN_ARRAY(mac_too.canary) };
+    const struct token_key
+        wrong_agree = { agrees.id, token_public_span(&agrees_too.public_key) },
+        wrong_rsa = { rsa.id,
+                      token_public_span(&asym_pair(rig, TOKEN_RSA_2048, TOKEN_SIGNS)->public_key) },
+        wrong_mac = { mac.id, SPAN_ARRAY(mac_too.canary) };
     struct token_signature signature;
     struct kms_error err = { 0 };
     AUTO(secret) out = { 0 };
@@ -370,9 +372,36 @@ static void test_asym_wrong_canary(void **state)
     CHECK_FAILS(token_mac(rig->token, TOKEN_HMAC_256, &wrong_mac, TEXT, &made, &err), err,
                 KMS_ERR_KEY_UNAVAILABLE);
     const struct token_key right = asym_key(&pair);
-    CHECK_OK(token_sign(rig->token, TOKEN_P256, &right, TOKEN_ECDSA, SPAN_ARRAY(digest),
-                        &signature, &err),
+    CHECK_OK(token_sign(rig->token, TOKEN_P256, &right, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature,
+                        &err),
              err);
+}
+
+/* A caller's mistake about the kind of a key in use harms nobody else. */
+static void test_asym_wrong_kind(void **state)
+{
+    static const uint8_t digest[64] = { 1 };
+    struct asym_rig *const rig = *state;
+    const struct token_key key = asym_key(asym_pair(rig, TOKEN_P256, TOKEN_SIGNS)),
+                           rsa = asym_key(asym_pair(rig, TOKEN_RSA_2048, TOKEN_DECRYPTS));
+    struct token_signature signature;
+    struct token_status status;
+    struct kms_error err = { 0 };
+    AUTO(secret) out = { 0 };
+
+    CHECK_OK(token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, span_of(digest, 32), &signature,
+                        &err),
+             err);
+    CHECK_FAILS(token_sign(rig->token, TOKEN_P384, &key, TOKEN_ECDSA, span_of(digest, 48),
+                           &signature, &err),
+                err, KMS_ERR_KEY_UNAVAILABLE);
+    CHECK_FAILS(token_rsa_decrypt(rig->token, TOKEN_RSA_3072, &rsa, TOKEN_RSA_OAEP_SHA1,
+                                  SPAN_ARRAY(digest), &out, &err),
+                err, KMS_ERR_KEY_UNAVAILABLE);
+    CHECK_FAILS(token_agree(rig->token, TOKEN_P384, &key, key.canary, &out, &err), err,
+                KMS_ERR_KEY_UNAVAILABLE);
+    token_status(rig->token, &status);
+    CHECK(status.available);
 }
 
 static void test_asym_verify_finds_the_wrong_key(void **state)
@@ -409,17 +438,17 @@ static void test_asym_destroyed(void **state)
     struct token_public got;
     struct kms_error err = { 0 };
 
-    CHECK_OK(token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature,
-                        &err),
-             err);
+    CHECK_OK(
+        token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature, &err),
+        err);
     token_status(rig->token, &before);
     CHECK_OK(token_key_destroy(rig->token, &pair.id, &err), err);
     CHECK_OK(token_key_destroy(rig->token, &pair.id, &err), err);
     token_status(rig->token, &after);
     assert_int_equal(after.keys, before.keys - 1);
-    CHECK_FAILS(token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest),
-                           &signature, &err),
-                err, KMS_ERR_KEY_UNAVAILABLE);
+    CHECK_FAILS(
+        token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature, &err),
+        err, KMS_ERR_KEY_UNAVAILABLE);
     CHECK_FAILS(token_pair_public(rig->token, TOKEN_P256, TOKEN_SIGNS, &pair.id, &got, &err), err,
                 KMS_ERR_NOT_FOUND);
 }
@@ -438,9 +467,9 @@ static void test_asym_id_twice(void **state)
     CHECK_OK(token_key_generate(rig->token, TOKEN_HMAC, &pair.id, "m", none, &err), err);
     token_close(rig->token);
     CHECK_OK(token_open(&rig->config, &rig->token, &err), err);
-    CHECK_FAILS(token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest),
-                           &signature, &err),
-                err, KMS_ERR_KEY_UNAVAILABLE);
+    CHECK_FAILS(
+        token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature, &err),
+        err, KMS_ERR_KEY_UNAVAILABLE);
     CHECK_FAILS(token_pair_verify(rig->token, TOKEN_P256, TOKEN_SIGNS, &pair.id, key.canary, &err),
                 err, KMS_ERR_INTEGRITY);
     CHECK_OK(token_key_destroy(rig->token, &pair.id, &err), err);
@@ -477,9 +506,9 @@ static void test_asym_reopen_and_inventory(void **state)
 
     token_close(rig->token);
     CHECK_OK(token_open(&rig->config, &rig->token, &err), err);
-    CHECK_OK(token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature,
-                        &err),
-             err);
+    CHECK_OK(
+        token_sign(rig->token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature, &err),
+        err);
     CHECK(ossl_verifies(&pair.public_key, TOKEN_ECDSA, SPAN_ARRAY(digest),
                         span_of(signature.bytes, signature.len)));
     CHECK_OK(token_inventory(rig->token, list_one, &listing, &err), err);
@@ -527,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_asym_sign_wrong_algorithm),
         cmocka_unit_test(test_asym_cross_use),
         cmocka_unit_test(test_asym_wrong_canary),
+        cmocka_unit_test(test_asym_wrong_kind),
         cmocka_unit_test(test_asym_verify_finds_the_wrong_key),
         cmocka_unit_test(test_asym_destroyed),
         cmocka_unit_test(test_asym_id_twice),

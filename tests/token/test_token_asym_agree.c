@@ -8,7 +8,7 @@
 #include "pkcs11/pair.h"
 #include "tests/support/asym_rig.h"
 
-#define POINT_MAX   133
+#define POINT_MAX        133
 #define FOR_CURVES(kind) for (enum token_kind kind = TOKEN_P256; kind <= TOKEN_P521; kind++)
 
 static size_t point_len(enum token_kind kind)
@@ -28,8 +28,7 @@ static void agree_with(struct asym_rig *rig, enum token_kind kind, EVP_PKEY *pee
                        const uint8_t *point)
 {
     uint8_t x[66];
-    const size_t len =
-        ossl_agree(peer, &asym_pair(rig, kind, TOKEN_AGREES)->public_key, x);
+    const size_t len = ossl_agree(peer, &asym_pair(rig, kind, TOKEN_AGREES)->public_key, x);
     struct kms_error err = { 0 };
     AUTO(secret) shared = { 0 };
 
@@ -153,8 +152,7 @@ static void test_agree_points_off_the_curve(void **state)
 /* Points of other curves, one of them with a field of the same length. */
 static void test_agree_wrong_curve(void **state)
 {
-    static const enum token_kind curves[] = { TOKEN_P256, TOKEN_P384, TOKEN_P521,
-                                              TOKEN_SECP256K1 };
+    static const enum token_kind curves[] = { TOKEN_P256, TOKEN_P384, TOKEN_P521, TOKEN_SECP256K1 };
     struct asym_rig *const rig = *state;
     uint8_t point[POINT_MAX];
 

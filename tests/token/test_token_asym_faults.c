@@ -1,5 +1,6 @@
 /* Pairs and MAC keys in SoftHSM behind a module that goes wrong on request (p11_faults.c). */
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -56,8 +57,8 @@ static int setup(void **state)
     (void)asym_support(&f->rig, TOKEN_HMAC_256, TOKEN_MAC); /* probed before anything goes wrong */
     ossl_encrypt(&f->decrypts.public_key, TOKEN_RSA_OAEP_SHA1, TEXT, f->sealed);
     const struct token_key key = asym_key(&f->agrees);
-    CHECK_OK(token_agree(f->rig.token, TOKEN_P256, &key,
-                         token_public_span(&f->signs.public_key), &shared, &err),
+    CHECK_OK(token_agree(f->rig.token, TOKEN_P256, &key, token_public_span(&f->signs.public_key),
+                         &shared, &err),
              err);
     memcpy(f->shared, shared.ptr, sizeof(f->shared));
     return 0;
@@ -152,11 +153,11 @@ static bool available(struct fixture *f)
 /* One fault, at each call that a use of a key makes, of each kind that passes. */
 static void test_faults_once(void **state)
 {
-    static const char *const functions[] = { "C_SignInit",    "C_Sign",        "C_DecryptInit",
-                                             "C_Decrypt",     "C_DeriveKey",   "C_DestroyObject",
+    static const char *const functions[] = { "C_SignInit",         "C_Sign",      "C_DecryptInit",
+                                             "C_Decrypt",          "C_DeriveKey", "C_DestroyObject",
                                              "C_GetAttributeValue" };
-    static const char *const answers[] = { "0x5", "0x6", "0x30", "0x32", "0x60", "0x82", "0x90",
-                                           "0xb3", "0xe0", "0x101" };
+    static const char *const answers[] = { "0x5",  "0x6",  "0x30", "0x32", "0x60",
+                                           "0x82", "0x90", "0xb3", "0xe0", "0x101" };
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
     char rule[100];
@@ -210,7 +211,8 @@ static void test_faults_flipped_proof(void **state)
 
 static void test_faults_that_last(void **state)
 {
-    static const char *const lasting[] = { "C_Sign rv=0x30\n", "C_Decrypt rv=0x5\nC_Encrypt rv=0x5\n",
+    static const char *const lasting[] = { "C_Sign rv=0x30\n",
+                                           "C_Decrypt rv=0x5\nC_Encrypt rv=0x5\n",
                                            "C_DeriveKey rv=0x30\n", "C_SignInit rv=0xb3\n" };
     struct fixture *const f = *state;
 
@@ -284,8 +286,8 @@ static void test_faults_interrupted_creation(void **state)
                                token_public_span(&found), &err),
              err);
     const struct token_key key = { id, token_public_span(&found) };
-    CHECK_OK(token_sign(f->rig.token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest),
-                        &signature, &err),
+    CHECK_OK(token_sign(f->rig.token, TOKEN_P256, &key, TOKEN_ECDSA, SPAN_ARRAY(digest), &signature,
+                        &err),
              err);
     CHECK(ossl_verifies(&found, TOKEN_ECDSA, SPAN_ARRAY(digest),
                         span_of(signature.bytes, signature.len)));
@@ -297,9 +299,11 @@ static void test_faults_interrupted_creation(void **state)
 /* Every call of a creation, failed once: it says so, or it worked. */
 static void test_faults_at_every_call_of_a_creation(void **state)
 {
-    static const char *const functions[] = { "C_GetAttributeValue", "C_SignInit", "C_Sign",
-                                             "C_CreateObject", "C_VerifyInit", "C_Verify",
-                                             "C_WrapKey", "C_CopyObject", "C_SetAttributeValue" };
+    static const char *const functions[] = {
+        "C_GetAttributeValue", "C_SignInit",   "C_Sign",
+        "C_CreateObject",      "C_VerifyInit", "C_Verify",
+        "C_WrapKey",           "C_CopyObject", "C_SetAttributeValue"
+    };
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
     char rule[100];
@@ -321,6 +325,43 @@ static void test_faults_at_every_call_of_a_creation(void **state)
         }
 }
 
+static void *sign_slowly(void *arg)
+{
+    struct kms_error err = { 0 };
+
+    (void)usleep(100000);
+    return sign_one(arg, &err) == 0 ? NULL : (void *)(uintptr_t)(err.where ? err.where : "?");
+}
+
+/* Somebody's call hangs while a pair is made: its maker gives up, and nobody else is stopped. */
+static void test_faults_hang_beside_a_creation(void **state)
+{
+    struct fixture *const f = *state;
+    const struct uuid id = uuid_random();
+    struct token_public public_key;
+    struct kms_error err = { 0 };
+    pthread_t thread;
+    void *wrong = NULL;
+
+    token_close(f->rig.token);
+    f->rig.config.sessions = 2;
+    f->rig.config.call_time_ms = 200;
+    CHECK_OK(token_open(&f->rig.config, &f->rig.token, &err), err);
+    CHECK_OK(all_of_it(f, &err), err);
+    rules(f, "C_GenerateKeyPair delay=400\nC_Sign delay=1500 times=1\n");
+    assert_int_equal(pthread_create(&thread, NULL, sign_slowly, f), 0);
+    CHECK_FAILS(
+        token_pair_generate(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id, "x", &public_key, &err),
+        err, KMS_ERR_KEY_UNAVAILABLE);
+    CHECK_OK(mac_one(f, &err), err); /* on the other session, while the first one hangs */
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    if (wrong)
+        fail_msg("the slow call failed at %s", (const char *)wrong);
+    rules(f, "");
+    wait_recovered(f);
+    CHECK_OK(token_key_destroy(f->rig.token, &id, &err), err);
+}
+
 /* Probing */
 
 static enum token_support ask(struct fixture *f, enum token_kind kind,
@@ -335,10 +376,10 @@ static enum token_support ask(struct fixture *f, enum token_kind kind,
 /* One fault while it is asked is no answer, or does not change it. */
 static void test_faults_while_probing(void **state)
 {
-    static const char *const functions[] = { "C_GenerateKeyPair", "C_SignInit", "C_Sign",
-                                             "C_VerifyInit", "C_Verify", "C_CreateObject",
-                                             "C_GetAttributeValue", "C_OpenSession",
-                                             "C_DestroyObject" };
+    static const char *const functions[] = {
+        "C_GenerateKeyPair", "C_SignInit",          "C_Sign",        "C_VerifyInit",   "C_Verify",
+        "C_CreateObject",    "C_GetAttributeValue", "C_OpenSession", "C_DestroyObject"
+    };
     static const char *const answers[] = { "0x5", "0x30", "0xb3", "0x101", "0x31" };
     struct fixture *const f = *state;
     char rule[100];
@@ -353,7 +394,7 @@ static void test_faults_while_probing(void **state)
             rules(f, rule);
             const enum token_support first = ask(f, TOKEN_P384, TOKEN_ECDSA, &err);
             if (err.code == KMS_ERR_NONE && first != TOKEN_WITHIN)
-                fail_msg("%s: taken for an answer", rule);
+                fail_msg("taken for an answer: %s", rule);
             rules(f, "");
             wait_recovered(f);
             kms_error_clear(&err);
@@ -374,9 +415,9 @@ static void test_faults_hidden_mechanisms(void **state)
     assert_int_equal(err.code, KMS_ERR_NONE);
     rules(f, "");
     assert_int_equal(ask(f, TOKEN_P521, TOKEN_ECDSA, &err), TOKEN_LACKS);
-    CHECK_FAILS(token_pair_generate(f->rig.token, TOKEN_P521, TOKEN_SIGNS, &id, "x", &public_key,
-                                    &err),
-                err, KMS_ERR_UNSUPPORTED);
+    CHECK_FAILS(
+        token_pair_generate(f->rig.token, TOKEN_P521, TOKEN_SIGNS, &id, "x", &public_key, &err),
+        err, KMS_ERR_UNSUPPORTED);
     rules(f, "C_GenerateKeyPair rv=0x80000001\n"); /* some vendor's own */
     assert_int_equal(ask(f, TOKEN_P521, TOKEN_ECDH, &err), TOKEN_LACKS);
     assert_int_equal(err.code, KMS_ERR_NONE);
@@ -396,6 +437,7 @@ int main(void)
         TEST(test_faults_generation_fails),
         TEST(test_faults_interrupted_creation),
         TEST(test_faults_at_every_call_of_a_creation),
+        TEST(test_faults_hang_beside_a_creation),
         TEST(test_faults_while_probing),
         TEST(test_faults_hidden_mechanisms),
     };

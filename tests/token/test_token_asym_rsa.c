@@ -1,6 +1,8 @@
-/* RSA decryption: OAEP in the token or raw with OpenSSL's padding; every bad ciphertext is alike. */
+/* RSA decryption: OAEP in the token or raw with OpenSSL's padding; every bad ciphertext is alike.
+ */
 
-#define OPENSSL_SUPPRESS_DEPRECATED /* the padding alone, without an RSA operation, has no newer name */
+#define OPENSSL_SUPPRESS_DEPRECATED    /* the padding alone, without an RSA operation, has no newer \
+                                          name */
 
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
@@ -30,9 +32,9 @@ static int unseal(struct asym_rig *rig, enum token_kind kind, const struct oaep 
     if (token_rsa_raw(rig->token, kind, &key, TOKEN_DECRYPTS, sealed, &padded, err) < 0)
         return -1;
     CHECK(secret_new(&plain, padded.len, err) == 0);
-    const int len = RSA_padding_check_PKCS1_OAEP_mgf1(
-        plain.ptr, (int)plain.len, padded.ptr, (int)padded.len, (int)padded.len, NULL, 0,
-        oaep->hash(), oaep->hash());
+    const int len =
+        RSA_padding_check_PKCS1_OAEP_mgf1(plain.ptr, (int)plain.len, padded.ptr, (int)padded.len,
+                                          (int)padded.len, NULL, 0, oaep->hash(), oaep->hash());
     if (len < 0)
         return kms_fail_detail(err, KMS_ERR_INVALID_CIPHERTEXT, "padding");
     secret_shorten(&plain, (size_t)len);
@@ -61,11 +63,11 @@ static void test_rsa_oaep_opens(void **state)
                 const struct span plain = span_of(message, lengths[i]);
                 AUTO(secret) opened = { 0 };
 
-                ossl_encrypt(&asym_pair(rig, kind, TOKEN_DECRYPTS)->public_key,
-                             oaeps[o].algorithm, plain, sealed);
-                CHECK_OK(unseal(rig, kind, &oaeps[o], span_of(sealed, modulus_len(kind)), &opened,
-                                &err),
-                         err);
+                ossl_encrypt(&asym_pair(rig, kind, TOKEN_DECRYPTS)->public_key, oaeps[o].algorithm,
+                             plain, sealed);
+                CHECK_OK(
+                    unseal(rig, kind, &oaeps[o], span_of(sealed, modulus_len(kind)), &opened, &err),
+                    err);
                 CHECK_SPAN(secret_span(&opened), plain);
             }
         }
@@ -142,7 +144,7 @@ static void test_rsa_edge_numbers(void **state)
 /* Encoded messages that are wrong in one thing each, encrypted by the bare public operation. */
 struct bad_padding {
     const char *what;
-    size_t at;     /* byte of EM, or of DB where in_db */
+    size_t at; /* byte of EM, or of DB where in_db */
     bool in_db;
     uint8_t value;
 };
@@ -239,9 +241,9 @@ static void test_rsa_raw_only_where_needed(void **state)
     CHECK_FAILS(token_rsa_raw(rig->token, TOKEN_RSA_2048, &signs, TOKEN_SIGNS, SPAN_ARRAY(input),
                               &out, &err),
                 err, KMS_ERR_UNSUPPORTED); /* both tokens pad all signatures */
-    CHECK_FAILS(token_rsa_raw(rig->token, TOKEN_P256, &curve, TOKEN_SIGNS, SPAN_ARRAY(input), &out,
-                              &err),
-                err, KMS_ERR_UNSUPPORTED);
+    CHECK_FAILS(
+        token_rsa_raw(rig->token, TOKEN_P256, &curve, TOKEN_SIGNS, SPAN_ARRAY(input), &out, &err),
+        err, KMS_ERR_UNSUPPORTED);
     if (asym_support(rig, TOKEN_RSA_2048, TOKEN_RSA_OAEP_SHA256) == TOKEN_BY_RAW) {
         CHECK_FAILS(token_rsa_decrypt(rig->token, TOKEN_RSA_2048, &decrypts, TOKEN_RSA_OAEP_SHA256,
                                       SPAN_ARRAY(input), &out, &err),
@@ -282,8 +284,8 @@ static void test_rsa_raw_keeps_zeros(void **state)
         memset(plain, 0, sizeof(plain));
         memset(plain + zeros, 0x21, sizeof(plain) - zeros);
         encrypt_raw(&pair->public_key, plain, sealed);
-        CHECK_OK(token_rsa_raw(rig->token, TOKEN_RSA_2048, &key, TOKEN_DECRYPTS,
-                               SPAN_ARRAY(sealed), &opened, &err),
+        CHECK_OK(token_rsa_raw(rig->token, TOKEN_RSA_2048, &key, TOKEN_DECRYPTS, SPAN_ARRAY(sealed),
+                               &opened, &err),
                  err);
         CHECK_SPAN(secret_span(&opened), SPAN_ARRAY(plain));
     }

@@ -33,8 +33,8 @@ static bool signs_well(const struct crowd *crowd, const struct asym_pair *pair,
     struct token_signature signature;
     uint8_t digest[32] = "digest";
 
-    return token_sign(crowd->rig->token, pair->public_key.kind, &key, algorithm,
-                      SPAN_ARRAY(digest), &signature, err) == 0 &&
+    return token_sign(crowd->rig->token, pair->public_key.kind, &key, algorithm, SPAN_ARRAY(digest),
+                      &signature, err) == 0 &&
            ossl_verifies(&pair->public_key, algorithm, SPAN_ARRAY(digest),
                          span_of(signature.bytes, signature.len));
 }
@@ -119,8 +119,7 @@ static void crowd_make(struct crowd *ret, struct asym_rig *rig)
                          token_public_span(&ret->signs->public_key), &shared, &err),
              err);
     memcpy(ret->shared, shared.ptr, sizeof(ret->shared));
-    CHECK_OK(token_key_generate(rig->token, TOKEN_AES_GCM, &ret->aes, "k", ret->canary, &err),
-             err);
+    CHECK_OK(token_key_generate(rig->token, TOKEN_AES_GCM, &ret->aes, "k", ret->canary, &err), err);
 }
 
 static void join_all(const pthread_t *threads, size_t count)
@@ -175,7 +174,7 @@ static void *ask(void *arg)
             enum token_support support;
 
             if (token_supports(rig->token, kind, i, &support, &err) < 0)
-                return (void *)(uintptr_t)"token_supports";
+                return (void *)(uintptr_t) "token_supports";
         }
     }
     return NULL;

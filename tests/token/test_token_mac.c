@@ -37,8 +37,8 @@ static struct asym_mac_key put_in(struct asym_rig *rig, const struct mac_row *ro
     attrs_bool(&want, CKA_SIGN, true);
     attrs_bytes(&want, CKA_ID, uuid_span(&key.id));
     attrs_bytes(&want, CKA_VALUE, span_of(value, row->len));
-    assert_int_equal(
-        P11(&rig->token->manage, C_CreateObject, want.list, want.count, &made), CKR_OK);
+    assert_int_equal(P11(&rig->token->manage, C_CreateObject, want.list, want.count, &made),
+                     CKR_OK);
     CHECK_OK(token_mac_canary(rig->token, row->kind, &key.id, key.canary, &err), err);
     return key;
 }
@@ -61,9 +61,9 @@ static void test_mac_equals_openssl(void **state)
         for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
             struct token_mac mac;
 
-            CHECK_OK(token_mac(rig->token, rows[r].kind, &name, span_of(data, lengths[i]), &mac,
-                               &err),
-                     err);
+            CHECK_OK(
+                token_mac(rig->token, rows[r].kind, &name, span_of(data, lengths[i]), &mac, &err),
+                err);
             CHECK(HMAC(rows[r].hash(), value, (int)rows[r].len, data, lengths[i], want,
                        &want_len) != NULL);
             CHECK_SPAN(span_of(mac.bytes, mac.len), span_of(want, want_len));
@@ -95,9 +95,9 @@ static void test_mac_verifies(void **state)
         CHECK(good);
         CHECK_OK(token_mac_verify(rig->token, kind, &other_name, TEXT, made, &good, &err), err);
         CHECK(!good);
-        CHECK_OK(token_mac_verify(rig->token, kind, &name, SPAN_LITERAL("at dusk"), made, &good,
-                                  &err),
-                 err);
+        CHECK_OK(
+            token_mac_verify(rig->token, kind, &name, SPAN_LITERAL("at dusk"), made, &good, &err),
+            err);
         CHECK(!good);
         CHECK_OK(token_mac_verify(rig->token, kind, &name, TEXT, span_of(mac.bytes, mac.len - 1),
                                   &good, &err),

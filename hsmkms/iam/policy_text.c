@@ -1,18 +1,18 @@
-#include "hsmkms/iam/pattern.h"
+#include "hsmkms/iam/policy_text.h"
 
 /* Text that is being read, and the part that comes next. */
 struct reader {
     struct arena *arena;
     struct span rest;
     bool variables;
-    struct pattern_part parts[GLOB_PIECES_MAX];
+    struct policy_text_part parts[GLOB_PIECES_MAX];
     size_t count;
 };
 
 static const char too_many[] = "more variables than a text may have";
 static const char bad_variable[] = "a variable that is not written ${key} or ${key, 'default'}";
 
-static struct pattern_part *add_part(struct reader *reader)
+static struct policy_text_part *add_part(struct reader *reader)
 {
     return reader->count < GLOB_PIECES_MAX ? &reader->parts[reader->count++] : NULL;
 }
@@ -44,9 +44,9 @@ static bool take_letter(struct span *text, char letter)
 }
 
 /* inside: what stands between the braces. */
-static bool read_variable(struct span inside, struct pattern_part *ret)
+static bool read_variable(struct span inside, struct policy_text_part *ret)
 {
-    struct pattern_part part = { .variable = true, .piece.literal = true };
+    struct policy_text_part part = { .variable = true, .piece.literal = true };
 
     skip_blanks(&inside);
     const struct span key = take_until(&inside, " \t\r\n,'");
@@ -69,7 +69,7 @@ static bool read_variable(struct span inside, struct pattern_part *ret)
 /* rest stands behind "${". */
 static const char *take_variable(struct reader *reader)
 {
-    struct pattern_part *const part = add_part(reader);
+    struct policy_text_part *const part = add_part(reader);
     const struct span inside = take_until(&reader->rest, "}");
 
     if (part == NULL)
@@ -77,7 +77,7 @@ static const char *take_variable(struct reader *reader)
     if (!take_letter(&reader->rest, '}'))
         return bad_variable;
     if (inside.len == 1 && strchr("*?$", *inside.ptr) != NULL)
-        *part = (struct pattern_part){ .piece = { inside, true } };
+        *part = (struct policy_text_part){ .piece = { inside, true } };
     else if (!read_variable(inside, part))
         return bad_variable;
     return NULL;
@@ -100,10 +100,10 @@ static const char *take_text(struct reader *reader, bool to_colon)
     if (len == 0)
         return NULL;
 
-    struct pattern_part *const part = add_part(reader);
+    struct policy_text_part *const part = add_part(reader);
     if (part == NULL)
         return too_many;
-    *part = (struct pattern_part){ .piece = { span_of(reader->rest.ptr, len), false } };
+    *part = (struct policy_text_part){ .piece = { span_of(reader->rest.ptr, len), false } };
     reader->rest = span_of(reader->rest.ptr + len, reader->rest.len - len);
     return NULL;
 }
@@ -117,18 +117,18 @@ static bool has_variable(const struct reader *reader)
 }
 
 /* Leaves ret alone when memory ran out: arena->failed. */
-static void keep_parts(const struct reader *reader, struct pattern *ret)
+static void keep_parts(const struct reader *reader, struct policy_text *ret)
 {
-    struct pattern_part *const parts =
+    struct policy_text_part *const parts =
         arena_array(reader->arena, reader->count, sizeof(reader->parts[0]));
 
     if (parts == NULL)
         return;
     memcpy(parts, reader->parts, reader->count * sizeof(reader->parts[0]));
-    *ret = (struct pattern){ .parts = parts, .count = reader->count };
+    *ret = (struct policy_text){ .parts = parts, .count = reader->count };
 }
 
-static void keep_pieces(const struct reader *reader, struct pattern *ret)
+static void keep_pieces(const struct reader *reader, struct policy_text *ret)
 {
     struct glob_piece *const pieces = arena_array(reader->arena, reader->count, sizeof(pieces[0]));
 
@@ -136,11 +136,11 @@ static void keep_pieces(const struct reader *reader, struct pattern *ret)
         return;
     for (size_t i = 0; i < reader->count; i++)
         pieces[i] = reader->parts[i].piece;
-    *ret = (struct pattern){ .pieces = pieces, .count = reader->count };
+    *ret = (struct policy_text){ .pieces = pieces, .count = reader->count };
 }
 
-const char *pattern_parse(struct arena *arena, struct span text, bool variables,
-                          struct pattern *ret, size_t most, size_t *ret_count)
+const char *policy_text_parse(struct arena *arena, struct span text, bool variables,
+                              struct policy_text *ret, size_t most, size_t *ret_count)
 {
     struct reader reader = { .arena = arena, .rest = text, .variables = variables };
     bool ended;
@@ -167,12 +167,12 @@ const char *pattern_parse(struct arena *arena, struct span text, bool variables,
     return NULL;
 }
 
-const struct glob_piece *pattern_fill(const struct pattern *pattern, struct scope *scope)
+const struct glob_piece *policy_text_fill(const struct policy_text *text, struct scope *scope)
 {
-    if (!pattern_is_dynamic(pattern))
-        return pattern->pieces;
-    for (size_t i = 0; i < pattern->count; i++) {
-        const struct pattern_part *const part = &pattern->parts[i];
+    if (!policy_text_is_dynamic(text))
+        return text->pieces;
+    for (size_t i = 0; i < text->count; i++) {
+        const struct policy_text_part *const part = &text->parts[i];
         const char *const value = part->variable ? context_single(scope, &part->key) : NULL;
         if (part->variable && value == NULL && !part->has_default)
             return NULL;
