@@ -61,7 +61,8 @@ static bool signs(struct session *session, const struct halves *made, const stru
             CKR_OK)
         return false;
     input[0] ^= 1;
-    /* NSS calls a bad PKCS #1 signature a CKR_DEVICE_ERROR; nothing of ours asks it to verify one */
+    /* NSS calls a bad PKCS #1 signature a CKR_DEVICE_ERROR; nothing of ours asks it to verify one
+     */
     const CK_RV rv =
         asym_verify(session, made->public_key, algorithm, digest, span_of(signature, len));
     return is_refusal(rv) || ck_class(rv) == RV_DEVICE;

@@ -29,7 +29,8 @@ struct named_policy {
 
 struct decision_request {
     struct policy_question question; /* caller, action, resource, context, trace */
-    const char *account;             /* owner of the resource; "" where there is none */
+    const char *account;             /* owner of the resource, for RetireGrant the account that
+                                        issued the grant; "" where there is none */
 
     struct named_policy resource;        /* .policy NULL: the action is decided by identity alone */
     const struct named_policy *identity; /* of the caller */
