@@ -5,7 +5,6 @@
  * Exit codes: 0 done; 1 refused or failed; 2 called wrongly.
  */
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,49 +12,40 @@
 #include <sys/resource.h>
 
 #include "hsmkms/admin_init.h"
+#include "hsmkms/base/buf.h"
 #include "hsmkms/doors/admin_client.h"
+#include "hsmkms/doors/admin_table.h"
 
 #define DEFAULT_SOCKET "/run/hsmkms/admin.sock"
 #define SOCKET_ENV     "HSMKMS_ADMIN_SOCKET"
+#define FILE_MOST      ((size_t)8 << 20) /* bytes of a file that is sent */
 
 enum exit_code { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE };
 
-struct subcommand {
-    const char *name;                      /* one or two words; also the daemon's name for it */
-    const char *synopsis;                  /* what follows */
-    const char *argument;                  /* field that the argument fills; NULL: there is none */
-    const char *user;                      /* field that --user fills; NULL: not an option here */
-    int (*offline)(int argc, char **argv); /* has options of its own; argv[0] is the name */
-    const char *help;
-};
+/* --- help ------------------------------------------------------------------------------------- */
 
-/* clang-format off */
-static const struct subcommand subcommands[] = {
-    /* name          synopsis         argument       --user      offline   help */
-    { "init",        "--config FILE", NULL,          NULL,       cmd_init, "make token keys, database and the first access key" },
-    { "key create",  "[--user NAME]", NULL,          "UserName", NULL,     "make an access key for a user or the account root" },
-    { "key disable", "ID",            "AccessKeyId", NULL,       NULL,     "refuse requests signed with an access key" },
-    { "key enable",  "ID",            "AccessKeyId", NULL,       NULL,     "accept them again" },
-    { "key list",    "",              NULL,          NULL,       NULL,     "show all access keys, without their secrets" },
-    { "status",      "",              NULL,          NULL,       NULL,     "show the state of token, audit trail and store" },
-};
-/* clang-format on */
-
-/* What the command line says. */
-struct invocation {
-    const char *socket;
-    const char *user;
-    const struct subcommand *subcommand;
-    const char *argument;
-};
+static void print_options(FILE *to, const struct admin_row *row)
+{
+    for (size_t i = 0; i < ARRAY_LEN(row->options) && row->options[i]; i++) {
+        const struct admin_field *const field = admin_field_find(row->options[i]);
+        (void)fprintf(to, " [--%s%s%s]", field->option, field->word[0] ? " " : "", field->word);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(row->words) && row->words[i]; i++)
+        (void)fprintf(to, " %s", admin_field_find(row->words[i])->word);
+}
 
 static int usage(FILE *to, enum exit_code code)
 {
-    (void)fputs("usage: hsmkms-admin [--socket PATH] COMMAND\n\n", to);
-    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
-        (void)fprintf(to, "  %-11s %-14s %s\n", subcommands[i].name, subcommands[i].synopsis,
-                      subcommands[i].help);
-    (void)fputs("\n--socket PATH: the daemon's socket; default $" SOCKET_ENV " or " DEFAULT_SOCKET
+    (void)fputs("usage: hsmkms-admin [--socket PATH] COMMAND\n\n"
+                "  init --config FILE\n      make token keys, database and the first access key\n",
+                to);
+    for (size_t i = 0; i < admin_row_count; i++) {
+        (void)fprintf(to, "  %s", admin_rows[i].name);
+        print_options(to, &admin_rows[i]);
+        (void)fprintf(to, "\n      %s\n", admin_rows[i].help);
+    }
+    (void)fputs("\nFILE may be - for standard input.\n"
+                "--socket PATH: the daemon's socket; default $" SOCKET_ENV " or " DEFAULT_SOCKET
                 "\n",
                 to);
     return (int)code;
@@ -63,35 +53,90 @@ static int usage(FILE *to, enum exit_code code)
 
 static int wrong(const char *what, const char *which)
 {
-    (void)fprintf(stderr, "hsmkms-admin: %s%s\n", what, which);
-    return usage(stderr, EXIT_USAGE);
+    (void)fprintf(stderr, "hsmkms-admin: %s%s (--help shows all commands)\n", what, which);
+    return EXIT_USAGE;
 }
 
-/*
- * Takes options: those in front with order "+", from anywhere behind argv[0] with "". Returns the
- * index of the first argument that is none. Ends the program for --help and for what it does not
- * know.
- */
-static int take_options(int argc, char **argv, const char *order, struct invocation *ret)
-{
-    static const struct option options[] = { { "socket", required_argument, NULL, 's' },
-                                             { "user", required_argument, NULL, 'u' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { 0 } };
-    int option;
+/* --- from words to a request ------------------------------------------------------------------ */
 
-    optind = 0; /* glibc: start over */
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): this program has one thread
-    while ((option = getopt_long(argc, argv, order, options, NULL)) != -1) {
-        if (option == 's')
-            ret->socket = optarg;
-        else if (option == 'u')
-            ret->user = optarg;
-        else
-            // NOLINTNEXTLINE(concurrency-mt-unsafe)
-            exit(option == 'h' ? usage(stdout, EXIT_DONE) : usage(stderr, EXIT_USAGE));
+/* The content of a file; NULL and a word on standard error where there is none. */
+static json_t *read_file(const char *path)
+{
+    FILE *const file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    json_t *content = NULL;
+    AUTO(buf) text = { 0 };
+    char part[4096];
+    size_t got;
+
+    while (file && text.len <= FILE_MOST && (got = fread(part, 1, sizeof(part), file)) > 0)
+        buf_append(&text, span_of(part, got));
+    if (file && !ferror(file) && !text.failed && text.len <= FILE_MOST)
+        content = json_stringn(text.len ? (const char *)text.ptr : "", text.len);
+    if (content == NULL)
+        (void)fprintf(stderr, "hsmkms-admin: %s cannot be read, or is not text\n", path);
+    if (file && file != stdin)
+        (void)fclose(file);
+    return content;
+}
+
+/* Sets a field of the request from a word of the command line. */
+static int set_field(json_t *request, const struct admin_field *field, const char *word)
+{
+    json_t *list;
+
+    switch (field->source) {
+    case ADMIN_LIST:
+        list = json_object_get(request, field->name);
+        if (list == NULL) {
+            list = json_array();
+            (void)json_object_set_new(request, field->name, list);
+        }
+        return json_array_append_new(list, json_string(word));
+    case ADMIN_FILE:
+        return json_object_set_new(request, field->name, read_file(word));
+    default:
+        return json_object_set_new(request, field->name, json_string(word));
     }
-    return optind;
+}
+
+static const struct admin_field *find_option(const struct admin_row *row, const char *option)
+{
+    for (size_t i = 0; i < ARRAY_LEN(row->options) && row->options[i]; i++) {
+        const struct admin_field *const field = admin_field_find(row->options[i]);
+        if (strcmp(field->option, option) == 0)
+            return field;
+    }
+    return NULL;
+}
+
+/* Reads everything behind the command's name. Returns EXIT_DONE or what to exit with. */
+static int read_words(const struct admin_row *row, int argc, char **argv, json_t *request)
+{
+    size_t taken = 0;
+
+    for (int i = 0; i < argc; i++) {
+        const bool is_option = strncmp(argv[i], "--", 2) == 0;
+        const struct admin_field *field = NULL;
+        const char *word = argv[i];
+
+        if (is_option) {
+            field = find_option(row, argv[i] + 2);
+            if (field == NULL)
+                return wrong("unknown option: ", argv[i]);
+            word = field->source == ADMIN_FLAG ? "true" : i + 1 < argc ? argv[++i] : NULL;
+            if (word == NULL)
+                return wrong("a value is missing behind ", argv[i]);
+        } else if (taken < ARRAY_LEN(row->words) && row->words[taken]) {
+            field = admin_field_find(row->words[taken++]);
+        } else {
+            return wrong("unexpected argument: ", argv[i]);
+        }
+        if (set_field(request, field, word) != 0)
+            return EXIT_USAGE;
+    }
+    if (taken < ARRAY_LEN(row->words) && row->words[taken])
+        return wrong("an argument is missing: ", admin_field_find(row->words[taken])->word);
+    return EXIT_DONE;
 }
 
 /* Number of words of argv that this name takes up; 0: another name. */
@@ -107,35 +152,24 @@ static int words_matched(const char *name, int argc, char **argv)
     return argc >= 2 && strcmp(argv[1], blank + 1) == 0 ? 2 : 0;
 }
 
-static const struct subcommand *find_subcommand(int argc, char **argv, int *ret_words)
+static const struct admin_row *find_row(int argc, char **argv, int *ret_words)
 {
-    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-        *ret_words = words_matched(subcommands[i].name, argc, argv);
+    for (size_t i = 0; i < admin_row_count; i++) {
+        *ret_words = words_matched(admin_rows[i].name, argc, argv);
         if (*ret_words > 0)
-            return &subcommands[i];
+            return &admin_rows[i];
     }
     return NULL;
 }
 
-static json_t *make_request(const struct invocation *invocation)
-{
-    const struct subcommand *const row = invocation->subcommand;
-    json_t *const request = json_pack("{s:s}", "Command", row->name);
+/* --- asking ----------------------------------------------------------------------------------- */
 
-    if (row->argument)
-        (void)json_object_set_new(request, row->argument, json_string(invocation->argument));
-    if (row->user && invocation->user)
-        (void)json_object_set_new(request, row->user, json_string(invocation->user));
-    return request;
-}
-
-static int ask(const struct invocation *invocation)
+static int ask(const char *socket, const json_t *request)
 {
     struct kms_error err = { 0 };
-    json_auto_t *request = make_request(invocation);
     json_auto_t *result = NULL;
 
-    if (admin_client_call(invocation->socket, request, &result, &err) < 0) {
+    if (admin_client_call(socket, request, &result, &err) < 0) {
         (void)fprintf(stderr, "hsmkms-admin: %s: %s\n", kms_err_name(err.code), err.message);
         return EXIT_REFUSED;
     }
@@ -147,42 +181,38 @@ static int ask(const struct invocation *invocation)
     return EXIT_DONE;
 }
 
-/* argv begins with the last word of the subcommand. */
-static int run_online(int argc, char **argv, struct invocation *invocation)
+static int run(const char *socket, int argc, char **argv)
 {
-    const struct subcommand *const row = invocation->subcommand;
-    const int rest = take_options(argc, argv, "", invocation);
-    const int arguments = row->argument ? 1 : 0;
+    int words = 0;
+    const struct admin_row *const row = find_row(argc, argv, &words);
 
-    if (argc - rest < arguments)
-        return wrong("an argument is missing: ", row->synopsis);
-    if (argc - rest > arguments)
-        return wrong("unexpected argument: ", argv[rest + arguments]);
-    if (invocation->user && !row->user)
-        return wrong("--user does not belong to ", row->name);
-    invocation->argument = arguments ? argv[rest] : NULL;
-    return ask(invocation);
+    if (row == NULL)
+        return wrong("unknown command: ", argv[0]);
+    json_auto_t *request = json_pack("{s:s}", "Command", row->name);
+    const int read = read_words(row, argc - words, argv + words, request);
+    return read == EXIT_DONE ? ask(socket, request) : read;
 }
 
 int main(int argc, char **argv)
 {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe)
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): this program has one thread
     const char *const from_env = getenv(SOCKET_ENV);
-    struct invocation invocation = { .socket = from_env ? from_env : DEFAULT_SOCKET };
-    int words = 0;
+    const char *socket = from_env ? from_env : DEFAULT_SOCKET;
+    int at = 1;
 
     /* a new secret passes through here: no core dump may hold it */
     (void)prctl(PR_SET_DUMPABLE, 0);
     (void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });
 
-    const int at = take_options(argc, argv, "+", &invocation);
+    if (at + 1 < argc && strcmp(argv[at], "--socket") == 0) {
+        socket = argv[at + 1];
+        at += 2;
+    }
     if (at >= argc)
-        return wrong("a command is missing", "");
-    const struct subcommand *const found = find_subcommand(argc - at, argv + at, &words);
-    if (found == NULL)
-        return wrong("unknown command: ", argv[at]);
-    if (found->offline)
-        return found->offline(argc - at, argv + at);
-    invocation.subcommand = found;
-    return run_online(argc - at - words + 1, argv + at + words - 1, &invocation);
+        return usage(stderr, EXIT_USAGE);
+    if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
+        return usage(stdout, EXIT_DONE);
+    if (strcmp(argv[at], "init") == 0)
+        return cmd_init(argc - at, argv + at);
+    return run(socket, argc - at, argv + at);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "hsmkms/audit/audit.h"
+#include "hsmkms/audit/prove.h"
 #include "hsmkms/base/encode.h"
 #include "hsmkms/crypto/digest.h"
 
@@ -52,7 +53,7 @@ static bool noted_parse(const char *text, struct noted *ret)
 {
     const char *end = NULL;
 
-    return number_parse(text, ':', &ret->seq, &end) &&
+    return number_parse(text, ':', &ret->seq, &end) && ret->seq > 0 &&
            hex_parse(span_text(end + 1), ret->hash, SHA256_LEN);
 }
 
@@ -66,26 +67,84 @@ static void look_for_noted(void *arg, uint64_t seq, struct span line)
         noted->found = span_equal(SPAN_ARRAY(hash), SPAN_ARRAY(noted->hash));
 }
 
+static bool is_key(const char *text)
+{
+    uint8_t hash[SHA256_LEN];
+
+    return hex_parse(span_text(text), hash, sizeof(hash));
+}
+
+/* What verify is told besides the directory. */
+struct wanted {
+    struct noted noted; /* seq 0: nothing was noted */
+    const char *key;    /* or NULL */
+};
+
+static bool wanted_parse(const char *const *arguments, int count, struct wanted *ret)
+{
+    for (int i = 0; i < count; i++) {
+        if (is_key(arguments[i]) && ret->key == NULL) {
+            ret->key = arguments[i];
+        } else if (ret->noted.seq != 0 || !noted_parse(arguments[i], &ret->noted)) {
+            (void)fprintf(stderr, "hsmkms-audit: '%s' is neither SEQ:HASH nor KEY\n",
+                          arguments[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_wanted(const struct wanted *wanted, const struct audit_tail *tail)
+{
+    if (wanted->noted.seq && !wanted->noted.found) {
+        (void)fprintf(stderr, "hsmkms-audit: line %" PRIu64 " is not the one that was noted\n",
+                      wanted->noted.seq);
+        return false;
+    }
+    if (wanted->key && strcmp(wanted->key, tail->key) != 0) {
+        (void)fprintf(stderr, "hsmkms-audit: no checkpoint was signed by that key\n");
+        return false;
+    }
+    return true;
+}
+
 static enum exit_code run_verify(const char *const *arguments, int count)
 {
     struct kms_error err = { 0 };
     struct audit_tail tail = { 0 };
-    struct noted noted = { 0 };
+    struct wanted wanted = { 0 };
 
-    if (count > 1 && !noted_parse(arguments[1], &noted)) {
-        (void)fprintf(stderr, "hsmkms-audit: '%s' is not SEQ:HASH\n", arguments[1]);
+    if (!wanted_parse(arguments + 1, count - 1, &wanted))
+        return EXIT_USE;
+    if (audit_verify(arguments[0], look_for_noted, &wanted.noted, &tail, &err) < 0)
+        return show(&err);
+    if (!is_wanted(&wanted, &tail))
+        return EXIT_BAD;
+    (void)printf("good: %" PRIu64 " records in %zu segments\nlast seq: %" PRIu64
+                 "\nstate sequence: %" PRIu64 "\nhead: %" PRIu64 ":%s\ncheckpoints: %" PRIu64
+                 "\n",
+                 tail.seq, tail.segments, tail.seq, tail.state_sequence, tail.seq, tail.head,
+                 tail.checkpoints);
+    if (tail.checkpoints)
+        (void)printf("covered to: %" PRIu64 "\nsigned by: %s\n", tail.checkpoint_seq, tail.key);
+    return EXIT_GOOD;
+}
+
+static enum exit_code run_prove(const char *const *arguments, int count)
+{
+    struct kms_error err = { 0 };
+    AUTO(buf) proof = { 0 };
+    const char *end = NULL;
+    uint64_t seq = 0;
+
+    (void)count; /* always two */
+    if (!number_parse(arguments[1], '\0', &seq, &end)) {
+        (void)fprintf(stderr, "hsmkms-audit: '%s' is not a number of a line\n", arguments[1]);
         return EXIT_USE;
     }
-    if (audit_verify(arguments[0], look_for_noted, &noted, &tail, &err) < 0)
+    if (audit_prove(arguments[0], seq, &proof, &err) < 0)
         return show(&err);
-    if (count > 1 && !noted.found) {
-        (void)fprintf(stderr, "hsmkms-audit: line %" PRIu64 " is not the one that was noted\n",
-                      noted.seq);
-        return EXIT_BAD;
-    }
-    (void)printf("good: %" PRIu64 " records in %zu segments\nlast seq: %" PRIu64
-                 "\nstate sequence: %" PRIu64 "\nhead: %" PRIu64 ":%s\n",
-                 tail.seq, tail.segments, tail.seq, tail.state_sequence, tail.seq, tail.head);
+    (void)fwrite(proof.ptr, 1, proof.len, stdout); /* main looks at stdout at the end */
     return EXIT_GOOD;
 }
 
@@ -114,9 +173,12 @@ static enum exit_code run_tail(const char *const *arguments, int count)
 
 /* clang-format off */
 static const struct command commands[] = {
-    { "verify", "DIR [SEQ:HASH]", "check the whole trail, and that it holds a head noted earlier",
-      1, 2, run_verify },
-    { "tail",   "DIR [N]",        "print the last N lines, 10 if not said, unchecked",
+    { "verify", "DIR [SEQ:HASH] [KEY]",
+      "check the whole trail and its checkpoints; that it holds a head noted earlier; that KEY signed",
+      1, 3, run_verify },
+    { "prove",  "DIR SEQ", "print the proof that line SEQ is one that a checkpoint covers, as JSON",
+      2, 2, run_prove },
+    { "tail",   "DIR [N]", "print the last N lines, 10 if not said, unchecked",
       1, 2, run_tail },
 };
 /* clang-format on */
@@ -125,7 +187,7 @@ static enum exit_code usage(FILE *to, enum exit_code code)
 {
     (void)fprintf(to, "usage: hsmkms-audit COMMAND ...\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        (void)fprintf(to, "  %-7s %-15s %s\n", commands[i].name, commands[i].arguments,
+        (void)fprintf(to, "  %-7s %-21s %s\n", commands[i].name, commands[i].arguments,
                       commands[i].help);
     return code;
 }

@@ -203,6 +203,9 @@ static int take_own_object(void *arg, const struct uuid *id, const char *label,
     } else if (strcmp(label, LABEL_CREDENTIAL) == 0) {
         own->credential = *id;
         own->credentials++;
+    } else if (strcmp(label, LABEL_AUDIT) == 0) {
+        own->audit = *id;
+        own->audits++;
     } else if (strncmp(label, LABEL_VERSIONS, sizeof(LABEL_VERSIONS) - 1) == 0) {
         own->versions++;
     }
@@ -213,7 +216,7 @@ int kms_find_own_objects(struct kms *kms, struct own_objects *ret, struct kms_er
 {
     if (token_inventory(kms->token, take_own_object, ret, err) < 0)
         return -1;
-    if (ret->meta_macs > 1 || ret->credentials > 1)
+    if (ret->meta_macs > 1 || ret->credentials > 1 || ret->audits > 1)
         return kms_fail(err, KMS_ERR_INTEGRITY,
                         "the token holds service keys of more than one installation");
     return 0;
@@ -252,7 +255,8 @@ static int load_installation(struct kms *kms, const struct own_objects *own, str
     if (kms_read_installation(kms, err) < 0)
         return -1;
     if (uuid_is_nil(&kms->installation.id) ||
-        !uuid_equal(&kms->installation.meta_mac_key, &own->meta_mac))
+        !uuid_equal(&kms->installation.meta_mac_key, &own->meta_mac) ||
+        !uuid_equal(&kms->installation.audit_key, &own->audit))
         return kms_fail(err, KMS_ERR_INTEGRITY,
                         "the database and the token do not belong together");
     if (strcmp(kms->installation.account, kms->settings.service_account) != 0)
@@ -320,6 +324,22 @@ static int open_audit(struct kms *kms, struct kms_error *err)
     return 0;
 }
 
+int kms_open_notary(struct kms *kms, struct kms_error *err)
+{
+    const struct settings *const settings = &kms->settings;
+    const struct kms_path dir = under_state_dir(kms, settings->audit_dir, "audit");
+    const struct notary_config config = { .token = kms->token,
+                                          .store = kms->store,
+                                          .audit = kms->audit,
+                                          .clock = &kms->clock,
+                                          .dir = dir.text,
+                                          .installation = &kms->installation,
+                                          .records = settings->audit_checkpoint_records,
+                                          .seconds = settings->audit_checkpoint_time };
+
+    return notary_open(&config, &kms->notary, err);
+}
+
 static int open_keyring(struct kms *kms, struct kms_error *err)
 {
     const struct settings *const settings = &kms->settings;
@@ -350,6 +370,7 @@ int kms_open_iam(struct kms *kms, struct kms_error *err)
         .clock = &kms->clock,
         .installation = kms->installation.id,
         .credential_key = kms->installation.credential_key,
+        .mac_key = kms->installation.meta_mac_key,
         .credential_canary = buf_span(&kms->installation.credential_canary),
         .account = kms->installation.account,
         .signing_keys = (size_t)kms->settings.sigv4_signing_keys,
@@ -367,6 +388,7 @@ static int open_api(struct kms *kms, struct kms_error *err)
         .clock = &kms->clock,
         .log = &kms->log,
         .due_check_s = kms->settings.keys_due_check,
+        .notary = kms->notary,
     };
 
     return api_new(&config, &kms->api, err);
@@ -376,7 +398,7 @@ int kms_open(struct kms *kms, struct kms_error *err)
 {
     static int (*const floors[])(struct kms *, struct kms_error *) = {
         kms_lock_state_dir, kms_open_token, open_database, open_audit,
-        open_keyring,       kms_open_iam,   open_api,
+        kms_open_notary,    open_keyring,   kms_open_iam,  open_api,
     };
 
     for (size_t i = 0; i < ARRAY_LEN(floors); i++)
@@ -385,9 +407,20 @@ int kms_open(struct kms *kms, struct kms_error *err)
     return 0;
 }
 
+/* The last checkpoint covers everything that was answered. */
+static void sign_the_end(struct kms *kms)
+{
+    struct kms_error err = { 0 };
+
+    if (kms->notary && notary_sign(kms->notary, &err) < 0)
+        log_error(&kms->log, LOG_LEVEL_ERROR, "checkpoint", &err);
+    notary_close(kms->notary);
+}
+
 void kms_done(struct kms *kms)
 {
     api_free(kms->api);
+    sign_the_end(kms);
     iam_close(kms->iam);
     keyring_close(&kms->keyring);
     audit_close(kms->audit);

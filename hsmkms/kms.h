@@ -6,6 +6,7 @@
  */
 
 #include "hsmkms/api/api.h"
+#include "hsmkms/api/notary.h"
 #include "hsmkms/base/settings.h"
 
 struct kms {
@@ -19,6 +20,7 @@ struct kms {
     struct keyring keyring;
     struct iam *iam;
     struct audit *audit;
+    struct notary *notary;
     struct api *api;
     unsigned strangers; /* token objects that look like ours and have no record */
 };

@@ -36,7 +36,10 @@ static int make_own_objects(struct kms *kms, const struct own_objects *found, st
                                   LABEL_CREDENTIAL, canary, err)) < 0)
         return -1;
     buf_append(&installation->credential_canary, SPAN_ARRAY(canary));
-    return buf_check(&installation->credential_canary, err);
+    if (buf_check(&installation->credential_canary, err) < 0)
+        return -1;
+    return found->audits ? notary_find_key(kms->token, &found->audit, installation, err)
+                         : notary_make_key(kms->token, installation, LABEL_AUDIT, err);
 }
 
 static int save_installation(struct kms *kms, struct kms_error *err)
@@ -110,7 +113,9 @@ int kms_init(struct kms *kms, char ret_id[21], struct secret *ret_secret, struct
     if (kms_lock_state_dir(kms, err) < 0 || kms_open_token(kms, err) < 0 ||
         may_init(kms, &found, err) < 0 || record_init(kms, AUDIT_INTENT, NULL, err) < 0 ||
         make_own_objects(kms, &found, err) < 0 || save_installation(kms, err) < 0 ||
-        kms_open_iam(kms, err) < 0 || access_key_create(kms->iam, "", ret_id, ret_secret, err) < 0)
+        kms_open_iam(kms, err) < 0 || access_key_create(kms->iam, kms->installation.account, "", ret_id,
+                          ret_secret, err) < 0 ||
+        record_init(kms, AUDIT_RESULT, ret_id, err) < 0 || kms_open_notary(kms, err) < 0)
         return -1;
-    return record_init(kms, AUDIT_RESULT, ret_id, err);
+    return notary_sign(kms->notary, err);
 }

@@ -10,11 +10,12 @@
 /* Labels of the service's own token objects. */
 #define LABEL_META_MAC   "hsmkms:meta-mac"
 #define LABEL_CREDENTIAL "hsmkms:cred-wrap:1"
+#define LABEL_AUDIT      "hsmkms:audit-sign:1"
 
 /* They and the key versions, as the token's inventory shows them. */
 struct own_objects {
-    struct uuid meta_mac, credential;
-    unsigned meta_macs, credentials, versions;
+    struct uuid meta_mac, credential, audit;
+    unsigned meta_macs, credentials, audits, versions;
 };
 
 /* The first region name: what ARNs carry. */
@@ -37,4 +38,7 @@ CHECKED int kms_open_store(struct kms *kms, struct kms_error *err);
 CHECKED int kms_read_installation(struct kms *kms, struct kms_error *err);
 
 CHECKED int kms_open_trail(struct kms *kms, struct audit_tail *ret, struct kms_error *err);
+
+/* As notary_open(). */
+CHECKED int kms_open_notary(struct kms *kms, struct kms_error *err);
 CHECKED int kms_open_iam(struct kms *kms, struct kms_error *err);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <systemd/sd-daemon.h>
@@ -19,6 +20,9 @@
 #include "hsmkms/doors/admin_socket.h"
 #include "hsmkms/doors/door_aws_json.h"
 #include "hsmkms/doors/door_health.h"
+#include "hsmkms/doors/door_kes.h"
+#include "hsmkms/doors/door_sts.h"
+#include "hsmkms/doors/door_transit.h"
 #include "hsmkms/kms.h"
 
 #define DRAIN_MS INT64_C(10000)
@@ -26,11 +30,18 @@
 
 const char *argp_program_version = "hsmkmsd " HSMKMS_VERSION;
 
+#define SERVICE_DOORS_MAX 8
+
 /* What the listeners add to the service. */
 struct front {
-    struct door_aws aws;
+    struct door_aws kms, sts;
+    char sts_regions[1200]; /* those of the service, and what means all of them */
     struct door_health *health;
-    struct http_door service_doors[3], ops_doors[2]; /* each ended by a NULL door */
+    struct door_kes kes;
+    struct http_door kes_doors[2];
+    struct door_transit transit;
+    /* each ended by a NULL door */
+    struct http_door https_doors[SERVICE_DOORS_MAX], http_doors[SERVICE_DOORS_MAX], ops_doors[2];
     struct http_server *http;
     struct admin *admin;
 };
@@ -95,10 +106,131 @@ static sigset_t block_signals(void)
 }
 
 /* The door's question to iam/, in the door's words. */
-static int find_signing_key(void *ctx, const struct signing_scope *scope, struct secret *ret_key,
-                            struct principal *ret_principal, struct kms_error *err)
+static int find_signing_key(void *ctx, const struct credential_claim *claim,
+                            struct secret *ret_key, struct principal *ret_principal,
+                            struct kms_error *err)
 {
-    return access_key_signing_key(ctx, scope, ret_key, ret_principal, err);
+    return iam_signing_key(ctx, claim, ret_key, ret_principal, err);
+}
+
+/* What signs requests to STS often thinks that it is global. */
+static void name_sts_regions(struct kms *kms, struct front *front)
+{
+    (void)snprintf(front->sts_regions, sizeof(front->sts_regions), "%s us-east-1 aws-global",
+                   kms->settings.service_regions);
+}
+
+static struct door_aws door_of(struct kms *kms, const char *service, const char *regions)
+{
+    return (struct door_aws){ .api = kms->api,
+                              .log = &kms->log,
+                              .sigv4 = { .service = service,
+                                         .regions = regions,
+                                         .skew_s = kms->settings.sigv4_skew,
+                                         .token_must_be_signed = true,
+                                         .normalize_path = true,
+                                         .signing_key = find_signing_key,
+                                         .ctx = kms->iam } };
+}
+
+static void open_kes(struct kms *kms, struct front *front)
+{
+    const struct door_kes_config config = { .api = kms->api,
+                                            .iam = kms->iam,
+                                            .health = front->health,
+                                            .log = &kms->log,
+                                            .body_most = kms->settings.limits_body,
+                                            .deletion_days = kms->settings.kes_deletion_window,
+                                            .open_probes = kms->settings.kes_open_probes };
+
+    door_kes_init(&config, &front->kes);
+    front->kes_doors[0] = (struct http_door){ &door_kes, &front->kes };
+}
+
+static int open_transit(struct kms *kms, struct front *front, struct kms_error *err)
+{
+    front->transit = (struct door_transit){ .api = kms->api,
+                                            .iam = kms->iam,
+                                            .keyring = &kms->keyring,
+                                            .clock = &kms->clock,
+                                            .log = &kms->log,
+                                            .health = front->health,
+                                            .mounts = kms->settings.transit_mounts,
+                                            .deletion_days = kms->settings.transit_deletion_window,
+                                            .login_s = kms->settings.transit_login_time };
+    return door_transit_check_mounts(front->transit.mounts, err);
+}
+
+/*
+ * The doors that https.doors and http.doors may name, a name may be several. The first that
+ * recognises a request serves it, so the particular ones come before those that take what is left.
+ */
+static const struct {
+    const char *name;
+    const struct door *door;
+    size_t ctx; /* in struct front */
+} service_doors[] = {
+    { "kes", &door_kes_shared, offsetof(struct front, kes) },
+    { "transit", &door_transit, offsetof(struct front, transit) },
+    { "aws", &door_sts, offsetof(struct front, sts) },
+    { "aws", &door_aws_json, offsetof(struct front, kms) },
+    { "aws", &door_aws_rest, offsetof(struct front, kms) },
+};
+_Static_assert(ARRAY_LEN(service_doors) < SERVICE_DOORS_MAX, "all of them and the end fit");
+
+/* Whether blank-separated names hold this one. */
+static bool names_hold(const char *names, const char *name, size_t len)
+{
+    for (names += strspn(names, " "); *names; names += strspn(names, " ")) {
+        const size_t word = strcspn(names, " ");
+        if (word == len && strncmp(names, name, len) == 0)
+            return true;
+        names += word;
+    }
+    return false;
+}
+
+static int check_names(const char *setting, const char *names, struct kms_error *err)
+{
+    static const char known[] = "aws kes transit";
+
+    if (names[strspn(names, " ")] == '\0')
+        return kms_fail(err, KMS_ERR_CONFIG, "%s names no door", setting);
+    for (names += strspn(names, " "); *names; names += strspn(names, " ")) {
+        const size_t len = strcspn(names, " ");
+        if (!names_hold(known, names, len))
+            return kms_fail(err, KMS_ERR_CONFIG, "%s: there is no door '%.*s', only: %s", setting,
+                            (int)len, names, known);
+        names += len;
+    }
+    return 0;
+}
+
+/* Clients of the KES door are known by their certificates. */
+static int check_kes(const struct settings *s, struct kms_error *err)
+{
+    if (names_hold(s->http_doors, "kes", strlen("kes")))
+        return kms_fail(err, KMS_ERR_CONFIG, "http.doors: kes is a door of https");
+    if (names_hold(s->https_doors, "kes", strlen("kes")) &&
+        strcmp(s->https_client_certificates, "off") == 0)
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "https.doors: kes needs https.client_certificates request or require");
+    return 0;
+}
+
+/* The doors of one listener. Errors: CONFIG. */
+static int choose_doors(struct front *front, const char *setting, const char *names,
+                        struct http_door ret[SERVICE_DOORS_MAX], struct kms_error *err)
+{
+    size_t count = 0;
+
+    if (check_names(setting, names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_LEN(service_doors); i++)
+        if (names_hold(names, service_doors[i].name, strlen(service_doors[i].name)))
+            ret[count++] = (struct http_door){ service_doors[i].door,
+                                               (char *)front + service_doors[i].ctx };
+    return 0;
 }
 
 static int open_doors(struct kms *kms, struct front *front, struct kms_error *err)
@@ -111,22 +243,19 @@ static int open_doors(struct kms *kms, struct front *front, struct kms_error *er
         .cache_ms = kms->settings.ops_health_cache,
     };
 
-    front->aws = (struct door_aws){
-        .api = kms->api,
-        .log = &kms->log,
-        .sigv4 = { .service = "kms",
-                   .regions = kms->settings.service_regions,
-                   .skew_s = kms->settings.sigv4_skew,
-                   .target_must_be_signed = true,
-                   .token_must_be_signed = true,
-                   .normalize_path = true,
-                   .signing_key = find_signing_key,
-                   .ctx = kms->iam },
-    };
+    name_sts_regions(kms, front);
+    front->kms = door_of(kms, "kms", kms->settings.service_regions);
+    front->kms.sigv4.target_must_be_signed = true;
+    front->sts = door_of(kms, "sts", front->sts_regions);
     if (door_health_new(&health, &front->health, err) < 0)
         return -1;
-    front->service_doors[0] = (struct http_door){ &door_aws_json, &front->aws };
-    front->service_doors[1] = (struct http_door){ &door_aws_rest, &front->aws };
+    open_kes(kms, front);
+    if (open_transit(kms, front, err) < 0 ||
+        check_kes(&kms->settings, err) < 0 ||
+        choose_doors(front, "https.doors", kms->settings.https_doors, front->https_doors, err) <
+            0 ||
+        choose_doors(front, "http.doors", kms->settings.http_doors, front->http_doors, err) < 0)
+        return -1;
     front->ops_doors[0] = (struct http_door){ &door_health, front->health };
     return 0;
 }
@@ -136,8 +265,10 @@ static int start_http(struct kms *kms, struct front *front, struct kms_error *er
     const struct http_config config = { .settings = &kms->settings,
                                         .clock = &kms->clock,
                                         .log = &kms->log,
-                                        .service_doors = front->service_doors,
-                                        .ops_doors = front->ops_doors };
+                                        .https_doors = front->https_doors,
+                                        .http_doors = front->http_doors,
+                                        .ops_doors = front->ops_doors,
+                                        .kes_doors = front->kes_doors };
 
     if (http_server_start(&config, &front->http, err) < 0)
         return -1;
@@ -151,10 +282,11 @@ static int start_admin(struct kms *kms, struct front *front, struct kms_error *e
     const struct admin_config config = {
         .path = path.text,
         .services = { .iam = kms->iam,
+                      .api = kms->api,
+                      .keyring = &kms->keyring,
                       .audit = kms->audit,
                       .token = kms->token,
                       .store = kms->store,
-                      .catalog = kms->keyring.catalog,
                       .http = front->http,
                       .clock = &kms->clock,
                       .account = kms->keyring.account,
@@ -182,6 +314,7 @@ static void stop(struct kms *kms, struct front *front)
         door_health_set_server(front->health, NULL);
     if (front->http)
         http_server_stop(front->http, DRAIN_MS);
+    door_kes_done(&front->kes);
     door_health_free(front->health);
     if (kms->api)
         api_worker_stop(kms->api);

@@ -69,14 +69,23 @@ static int unsuitable(struct kms_error *err, const char *why)
     return kms_fail(err, KMS_ERR_TOKEN_UNSUITABLE, "%s", why);
 }
 
+/* Bytes of a text of the standard, which is padded with blanks. */
+#define padded_len(text) ((int)p11_kit_space_strlen((text), sizeof(text)))
+
 static int has_gcm(const struct module *module, struct kms_error *err)
 {
     CK_MECHANISM_INFO info = { 0 }; /* some modules only add bits to what they find */
     const CK_RV rv = module->list->C_GetMechanismInfo(module->slot, CKM_AES_GCM, &info);
 
-    if (rv != CKR_OK || !(info.flags & CKF_ENCRYPT) || !(info.flags & CKF_DECRYPT))
-        return unsuitable(err, "the token does not do AES-GCM");
-    return 0;
+    if (rv == CKR_OK && (info.flags & CKF_ENCRYPT) && (info.flags & CKF_DECRYPT))
+        return 0;
+    return kms_fail(err, KMS_ERR_TOKEN_UNSUITABLE,
+                    "token '%.*s' (%.*s) cannot serve: %s, and keys are used by AES-GCM alone; "
+                    "take a token that has it",
+                    padded_len(module->token.label), module->token.label,
+                    padded_len(module->token.model), module->token.model,
+                    rv == CKR_OK ? "its CKM_AES_GCM does not both encrypt and decrypt"
+                                 : "it has no CKM_AES_GCM");
 }
 
 /* Opens sealed with one bit flipped at the given place of iv, aad or sealed. */

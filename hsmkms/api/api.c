@@ -4,6 +4,7 @@
 
 #include "hsmkms/api/audit_call.h"
 #include "hsmkms/api/metrics.h"
+#include "hsmkms/api/policy.h"
 #include "hsmkms/api/worker.h"
 
 #define REFUSALS_PER_SECOND 20 /* audited; more are only counted, so that nobody fills the disk */
@@ -15,8 +16,9 @@ int api_new(const struct api_config *config, struct api **ret, struct kms_error 
     if (api == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the operations");
     api->config = *config;
-    if (metrics_new(&api->metrics, err) < 0) {
-        free(api);
+    (void)pthread_mutex_init(&api->publish, NULL);
+    if (metrics_new(&api->metrics, err) < 0 || policy_publish_all(api, err) < 0) {
+        api_free(api);
         return -1;
     }
     *ret = api;
@@ -29,6 +31,7 @@ void api_free(struct api *api)
         return;
     api_worker_stop(api);
     metrics_free(api->metrics);
+    (void)pthread_mutex_destroy(&api->publish);
     free(api);
 }
 
@@ -42,6 +45,7 @@ void api_call_release(struct api_call *call)
 void api_call_done(struct api_call *call)
 {
     api_call_release(call);
+    principal_done(&call->principal);
     secret_wipe(call, sizeof(*call));
 }
 

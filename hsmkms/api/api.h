@@ -15,6 +15,7 @@
 #include "hsmkms/keys/keyring.h"
 
 struct api;
+struct notary; /* notary.h */
 
 struct api_config {
     struct keyring *keyring;
@@ -23,23 +24,38 @@ struct api_config {
     const struct clock *clock;
     const struct log *log;
     int64_t due_check_s;
+    struct notary *notary; /* NULL: the audit trail is not signed */
 };
 
 /* Builds the operations' state. Nothing is started. */
 CHECKED int api_new(const struct api_config *config, struct api **ret, struct kms_error *err);
 void api_free(struct api *api);
 
+/* Whose operations they are; each has a table. */
+enum api_service { API_KMS, API_STS };
+
+/* What a verified client certificate says; borrowed for as long as the call. */
+struct api_client_cert {
+    const char *spki;    /* SHA-256 of its public key, hex; NULL or "": there is none */
+    const char *subject; /* RFC 4514 */
+    const char *const *sans;
+    size_t san_count;
+};
+
 /* One call. The door owns it from before api_call until done has run. */
 struct api_call {
     /* from the door */
+    enum api_service service;
     const char *operation; /* "Encrypt"; an unknown name is answered UNKNOWN_OPERATION */
     json_t *parameters;    /* an object; owned by the call, released after done */
-    struct principal principal;
+    struct principal principal; /* owned by the call */
     struct uuid request_id;
     char source_ip[64];
     char user_agent[256];                  /* cut */
     char tls_version[16], tls_cipher[48];  /* "" when the connection is plain */
     char host[256];                        /* the Host header */
+    const char *referer, *listener;        /* borrowed for as long as the call; or NULL */
+    struct api_client_cert client_cert;
     void (*settle)(struct api_call *call); /* NULL, or runs once in the worker's thread when err or
                                               result stand: the time to write the answer down. Only
                                               done says whether it may leave: err may be another */

@@ -4,9 +4,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "hsmkms/iam/session.h"
+
 static const char *const identity_types[] = {
     [PRINCIPAL_ROOT] = "Root",
     [PRINCIPAL_USER] = "IAMUser",
+    [PRINCIPAL_ROLE_SESSION] = "AssumedRole",
     [PRINCIPAL_SERVICE] = "AWSService",
 };
 
@@ -25,6 +28,7 @@ static struct audit_record record_of(const struct api *api, const struct api_cal
     struct audit_record record = {
         .phase = AUDIT_CALL,
         .time_ms = clock_wall_ms(api->config.clock),
+        .event_source = call->service == API_STS ? "sts.amazonaws.com" : NULL,
         .event_name = call->operation,
         .identity_type = identity_types[who->kind],
         .principal_id = who->id,
@@ -43,6 +47,13 @@ static struct audit_record record_of(const struct api *api, const struct api_cal
         .latency_us = op_call_us(call),
     };
 
+    if (who->session)
+        record.session_created_ms = who->session->issued_ms;
+    if (who->kind == PRINCIPAL_ROLE_SESSION && who->identity) {
+        record.issuer_id = who->unique_id;
+        record.issuer_arn = who->principal_arn;
+        record.issuer_name = who->identity->name;
+    }
     say_error(&record, &call->err);
     return record;
 }
@@ -53,15 +64,19 @@ static void add_resource(struct audit_record *record, const char *arn)
         record->resources[record->resource_count++].arn = arn;
 }
 
-/* Which material was used, under the names that its operation's answer has. */
-static json_t *material_of(const struct op_call *c)
+/* Which material was used, under the names that its operation's answer has; which grant ended. */
+static json_t *additional_of(const struct op_call *c)
 {
-    if (c->material_id[0] == '\0')
+    if (c->grant && c->op->answer != ANSWER_GRANT)
+        return json_pack("{s:s}", "grantId", c->grant->id);
+    const char *const first = c->material_id[0] ? c->material_id : NULL;
+    const char *const other = c->other_material_id[0] ? c->other_material_id : NULL;
+    if (first == NULL && other == NULL)
         return NULL;
-    if (c->other_material_id[0] == '\0')
-        return json_pack("{s:s}", "keyMaterialId", c->material_id);
-    return json_pack("{s:s, s:s}", "sourceKeyMaterialId", c->material_id,
-                     "destinationKeyMaterialId", c->other_material_id);
+    if (c->other == NULL)
+        return json_pack("{s:s}", "keyMaterialId", first);
+    return json_pack("{s:s*, s:s*}", "sourceKeyMaterialId", first, "destinationKeyMaterialId",
+                     other);
 }
 
 /* "Aug 10, 2022, 10:38:27 PM", as CloudTrail writes the times of an answer. */
@@ -100,8 +115,14 @@ static json_t *answer_of(const struct op_call *c)
         return NULL;
     if (c->op->answer == ANSWER_KEY_ID)
         return json_pack("{s:s}", "keyId", c->key_arn.text);
+    if (c->op->answer == ANSWER_GRANT)
+        return json_pack("{s:s, s:s}", "grantId", c->grant->id, "keyId", c->key_arn.text);
 
     json_t *const answer = json_lower_camel(c->call->result);
+    if (c->op->answer == ANSWER_WITHOUT_SECRETS) {
+        (void)json_object_del(json_object_get(answer, "credentials"), "secretAccessKey");
+        (void)json_object_del(json_object_get(answer, "credentials"), "sessionToken");
+    }
     write_dates(answer);
     return answer;
 }
@@ -114,15 +135,16 @@ int audit_call_format(const struct op_call *c, enum audit_phase phase, struct bu
     json_auto_t *parameters =
         c->decoded ? fields_logged(c->op->request->fields, c->call->parameters) : NULL;
     json_auto_t *answer = phase == AUDIT_INTENT ? NULL : answer_of(c);
-    json_auto_t *material = material_of(c);
+    json_auto_t *additional = additional_of(c);
 
     record.phase = phase;
     record.event_name = c->op->name;
     record.read_only = c->op->effect == OP_READS;
     record.request_parameters = parameters;
     record.response_elements = answer;
-    record.additional = material;
+    record.additional = additional;
     record.version_id = c->version.text[0] ? c->version.text : NULL;
+    record.decided_by = c->authorized.by[0] ? c->authorized.by : NULL;
     add_resource(&record, c->key_arn.text);
     add_resource(&record, c->alias_arn.text);
     add_resource(&record, c->other_arn.text);

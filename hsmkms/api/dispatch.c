@@ -3,8 +3,9 @@
 #include <stdlib.h>
 
 #include "hsmkms/api/audit_call.h"
+#include "hsmkms/api/facts.h"
 #include "hsmkms/api/metrics.h"
-#include "hsmkms/iam/authorize.h"
+#include "hsmkms/api/ops.h"
 
 /* What the committer's thread needs to end a call. */
 struct ending {
@@ -13,18 +14,53 @@ struct ending {
     const struct op *op;
 };
 
-int op_authorize(const struct op_call *c, const char *action, const char *arn,
-                 const struct key *key, struct kms_error *err)
+bool op_is_stranger(const struct op_call *c)
 {
+    return strcmp(c->call->principal.account, c->keyring->account) != 0;
+}
+
+static enum strength ask_retiring(void *ctx)
+{
+    const struct op_call *const c = ctx;
+
+    return grant_retire_strength(c->grant, &c->call->principal);
+}
+
+/* Whose the resource is; who issued a grant may let its identities retire it. */
+static const char *account_of(const struct op_call *c, const struct op_question *question,
+                              int action)
+{
+    if (c->grant && actions[action].class == ACTION_BY_GRANT)
+        return c->grant->issuing_account;
+    if (question->key || question->policy || question->arn == c->alias_arn.text)
+        return c->keyring->account;
+    return "";
+}
+
+int op_authorize(const struct op_call *c, const struct op_question *question,
+                 struct authorized *ret, struct kms_error *err)
+{
+    const int action = action_of("kms", question->action);
+    UNINITIALIZED struct facts facts;
+
+    if (action < 0)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "kms:%s is no action", question->action);
+    facts_gather(c, question->other_side ? SIDE_OTHER : SIDE_KEY, question->key, &facts);
     const struct authorization request = {
-        .principal = &c->call->principal,
+        .caller = &c->call->principal,
         .action = action,
-        .resource = arn,
-        .account = c->keyring->account,
-        .managed_by_service = key && key_is_aws_managed(key),
-        .changes_key = c->op->effect == OP_CHANGES,
+        .resource = question->arn,
+        .account = account_of(c, question, action),
+        .key_id = question->key ? &question->key->record.id : NULL,
+        .policy = question->policy,
+        .policy_name = "key policy",
+        .context = &facts.context,
+        .grants_apply = !question->policy_alone && question->key,
+        .ask_grant = c->grant && !question->policy_alone ? ask_retiring : NULL,
+        .grant_ctx = (void *)(uintptr_t)c, /* read only */
+        .foreign_hidden = c->head->blob.ptr && c->head->key_id == NULL && !question->other_side,
     };
-    return authorize(&request, err);
+    return authorize(c->api->config.iam, &request, ret, err);
 }
 
 void op_set_key(struct op_call *c, struct key *key)
@@ -47,25 +83,60 @@ static int decode(struct op_call *c, struct kms_error *err)
     return 0;
 }
 
-static const char *action_of(const struct op_call *c, const struct op_demand *demand)
+static const char *action_of_demand(const struct op_call *c, const struct op_demand *demand)
 {
     return demand->action ? demand->action : c->op->name;
 }
 
-static int authorize_all(const struct op_call *c, struct kms_error *err)
+/* A predefined alias whose key nobody asked for yet is decided as that key would be. */
+static int authorize_unmade(const struct op_call *c, const char *action, bool other_side,
+                            struct kms_error *err)
 {
-    const char *const action = action_of(c, &c->op->key);
+    static const struct uuid unmade = { { 0 } };
+    const struct arn_text arn = keyring_key_arn(c->keyring, &unmade);
+    struct policy *const policy = key_policy_of_default(c->api->config.iam, KEY_POLICY_MANAGED);
+    const struct op_question question = {
+        .action = action, .arn = arn.text, .other_side = other_side, .policy = policy
+    };
+    const int result = op_authorize(c, &question, NULL, err);
 
-    if (c->alias_arn.text[0] && op_authorize(c, action, c->alias_arn.text, NULL, err) < 0)
+    policy_unref(policy);
+    return result;
+}
+
+static int authorize_first(struct op_call *c, struct kms_error *err)
+{
+    const char *const action = action_of_demand(c, &c->op->key);
+    const struct op_question about_alias = { .action = action, .arn = c->alias_arn.text };
+    const struct op_question about_key = { .action = action,
+                                           .arn = c->key_arn.text,
+                                           .key = c->key };
+    const struct op_question about_all = { .action = action,
+                                           .arn = c->resource ? c->resource : "*" };
+
+    if (c->unmade)
+        return authorize_unmade(c, action, false, err);
+    if (c->alias_arn.text[0] && op_authorize(c, &about_alias, NULL, err) < 0)
         return -1;
-    if (c->key && op_authorize(c, action, c->key_arn.text, c->key, err) < 0)
+    if (c->key)
+        return op_authorize(c, &about_key, &c->authorized, err);
+    return c->alias_arn.text[0] ? 0 : op_authorize(c, &about_all, &c->authorized, err);
+}
+
+static int authorize_all(struct op_call *c, struct kms_error *err)
+{
+    const char *const action = action_of_demand(c, &c->op->other);
+    const struct op_question about_other = {
+        .action = action, .arn = c->other_arn.text, .other_side = true, .key = c->other
+    };
+
+    if (authorize_first(c, err) < 0)
         return -1;
-    if (c->other &&
-        op_authorize(c, action_of(c, &c->op->other), c->other_arn.text, c->other, err) < 0)
-        return -1;
-    if (c->key || c->alias_arn.text[0])
-        return 0;
-    return op_authorize(c, action, "*", NULL, err);
+    if (c->head->destination_id && c->other == NULL && c->other_unmade == NULL)
+        return resolve_destination(c, err); /* says why there is none */
+    if (c->other_unmade)
+        return authorize_unmade(c, action, true, err);
+    return c->other ? op_authorize(c, &about_other, NULL, err) : 0;
 }
 
 static int check_states(const struct op_call *c, struct kms_error *err)
@@ -82,6 +153,8 @@ static int check_request(struct op_call *c, struct kms_error *err)
     if (c->head->recipient) /* ignoring it would hand out plaintext that was to stay sealed */
         return kms_fail(err, KMS_ERR_UNSUPPORTED,
                         "The Recipient parameter is not supported by this service.");
+    if (op_check_grant_tokens(c, err) < 0)
+        return -1;
     return c->op->check ? c->op->check(c, err) : 0;
 }
 
@@ -117,7 +190,8 @@ int dispatch_gate(struct op_call *c, struct kms_error *err)
         return -1;
     if (c->op->resolve && c->op->resolve(c, err) < 0)
         return -1;
-    if (authorize_all(c, err) < 0 || check_states(c, err) < 0)
+    if ((c->op->authorize ? c->op->authorize : authorize_all)(c, err) < 0 ||
+        check_states(c, err) < 0)
         return -1;
     if (check_request(c, err) < 0 || answer_dry_run(c, err) < 0)
         return -1;
@@ -126,11 +200,14 @@ int dispatch_gate(struct op_call *c, struct kms_error *err)
 
 void dispatch_release(struct op_call *c)
 {
-    if (c->head)
+    if (c->head) {
         fields_release(c->op->request->fields, c->head);
+        buf_done(&c->head->pins);
+    }
     free(c->head);
     key_unref(c->key);
     key_unref(c->other);
+    grant_unref(c->grant);
 }
 
 static void drop_result(struct api_call *call)
@@ -221,9 +298,10 @@ void api_call_run(struct api *api, struct api_call *call)
 {
     struct op_call c = { .api = api,
                          .call = call,
-                         .op = op_find(call->operation),
+                         .op = op_find(call->service, call->operation),
                          .keyring = api->config.keyring,
-                         .phase = AUDIT_CALL };
+                         .phase = AUDIT_CALL,
+                         .now_ms = clock_wall_ms(api->config.clock) };
     struct ending *const ending = malloc(sizeof(*ending));
 
     call->begun_us = clock_mono_us();

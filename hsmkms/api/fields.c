@@ -229,27 +229,81 @@ static int decode_blob(const struct member *member, struct kms_error *err)
     return 0;
 }
 
-static int decode_context(const struct member *member, struct kms_error *err)
+/* A map of texts, not looked at further; the first CONTEXT_PAIRS_MAX pairs. */
+static int decode_map(json_t *map, struct context *ret, struct kms_error *err)
 {
-    struct context *const context = &((struct request_context *)member->place)->pairs;
-    json_t *const map = (json_t *)member->value; /* jansson iterates over non-const objects only */
     const char *name;
     size_t len;
     json_t *value;
 
     if (!json_is_object(map))
         return wrong_type(map, "Map", err);
-    check_length(member->violations, (struct shown){ SHOWN_NOTHING, { 0 } },
-                 field_path(member->field->name).text, json_object_size(map), 0, CONTEXT_PAIRS_MAX);
     json_object_keylen_foreach(map, name, len, value)
     {
-        if (!json_is_string(value))
-            return wrong_type(value, "String", err);
-        if (context->count < CONTEXT_PAIRS_MAX)
-            context->pairs[context->count++] =
+        if (need_text(value, err) < 0)
+            return -1;
+        if (ret->count < CONTEXT_PAIRS_MAX)
+            ret->pairs[ret->count++] =
                 (struct context_pair){ span_of(name, len), json_span(value) };
     }
     return 0;
+}
+
+static int decode_context(const struct member *member, struct kms_error *err)
+{
+    struct context *const context = &((struct request_context *)member->place)->pairs;
+    json_t *const map = (json_t *)member->value; /* jansson iterates over non-const objects only */
+
+    if (decode_map(map, context, err) < 0)
+        return -1;
+    check_length(member->violations, (struct shown){ SHOWN_NOTHING, { 0 } },
+                 field_path(member->field->name).text, json_object_size(map), 0, CONTEXT_PAIRS_MAX);
+    return 0;
+}
+
+/* One of the maps of a grant's constraints. */
+static int decode_constraint(const struct member *member, const char *name, struct context *ret,
+                             bool *ret_given, struct kms_error *err)
+{
+    json_t *const map = json_object_get(member->value, name);
+    const struct field *const field = member->field;
+    struct field_path path = field_path(field->name);
+    const size_t len = strlen(path.text);
+
+    if (map == NULL || json_is_null(map))
+        return 0;
+    if (decode_map(map, ret, err) < 0)
+        return -1;
+    if (snprintf(path.text + len, sizeof(path.text) - len, ".%s", field_path(name).text) < 0)
+        path.text[len] = '\0';
+    check_length(member->violations, (struct shown){ SHOWN_NOTHING, { 0 } }, path.text,
+                 json_object_size(map), 0, field->max);
+    for (size_t i = 0; i < ret->count && i < field->max; i++) {
+        const struct context_pair *const pair = &ret->pairs[i];
+        check_length(member->violations, show(pair->name), path.text, utf8_length(pair->name), 1,
+                     CONTEXT_BYTES_MAX);
+        check_length(member->violations, show(pair->value), path.text, utf8_length(pair->value), 0,
+                     field->item_max);
+    }
+    *ret_given = true;
+    return 0;
+}
+
+static int decode_constraints(const struct member *member, struct kms_error *err)
+{
+    struct request_constraints *const constraints = member->place;
+    const json_t *const source = json_object_get(member->value, "SourceArn");
+
+    if (!json_is_object(member->value))
+        return wrong_type(member->value, "Structure", err);
+    constraints->has_source_arn = source != NULL && !json_is_null(source);
+    if (constraints->has_source_arn && need_text(source, err) < 0)
+        return -1;
+    if (decode_constraint(member, "EncryptionContextSubset", &constraints->subset,
+                          &constraints->has_subset, err) < 0)
+        return -1;
+    return decode_constraint(member, "EncryptionContextEquals", &constraints->equals,
+                             &constraints->has_equals, err);
 }
 
 /*
@@ -321,6 +375,8 @@ static int decode_tag_text(const struct member *member, size_t i, const char *na
 
 static int decode_tags(const struct member *member, struct kms_error *err)
 {
+    static const char *const of_kms[] = { "TagKey", "TagValue" };
+    const char *const *const names = member->field->texts ? member->field->texts : of_kms;
     struct tag_list *const list = member->place;
     void *room = NULL;
     size_t count = 0;
@@ -334,8 +390,8 @@ static int decode_tags(const struct member *member, struct kms_error *err)
 
         if (!json_is_object(item))
             return wrong_type(item, "Structure", err);
-        if (decode_tag_text(member, i, "TagKey", 1, 128, &tag->tag_key, err) < 0 ||
-            decode_tag_text(member, i, "TagValue", 0, 256, &tag->tag_value, err) < 0)
+        if (decode_tag_text(member, i, names[0], 1, 128, &tag->tag_key, err) < 0 ||
+            decode_tag_text(member, i, names[1], 0, 256, &tag->tag_value, err) < 0)
             return -1;
     }
     return 0;
@@ -357,6 +413,7 @@ static int decode_member(const struct member *member, struct kms_error *err)
         [FIELD_SECRET] = decode_secret,   [FIELD_BLOB] = decode_blob,
         [FIELD_CONTEXT] = decode_context, [FIELD_STRINGS] = decode_strings,
         [FIELD_TAGS] = decode_tags,       [FIELD_PRESENCE] = decode_presence,
+        [FIELD_CONSTRAINTS] = decode_constraints,
     };
     return decoders[member->field->kind](member, err);
 }

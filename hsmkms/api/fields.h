@@ -17,6 +17,7 @@
 
 #include "hsmkms/api/patterns.h"
 #include "hsmkms/base/secret.h"
+#include "hsmkms/iam/context.h"
 #include "hsmkms/keys/context.h"
 #include "hsmkms/store/schema.h"
 
@@ -31,6 +32,7 @@ enum field_kind {
     FIELD_STRINGS,  /* struct string_list; of the row's texts when it has some */
     FIELD_TAGS,     /* struct tag_list */
     FIELD_PRESENCE, /* bool; an object is there, whatever is in it */
+    FIELD_CONSTRAINTS, /* struct request_constraints; of a grant */
     FIELD_KINDS
 };
 
@@ -61,6 +63,11 @@ struct tag_list {
     size_t count;
 };
 
+struct request_constraints {
+    struct context subset, equals;
+    bool has_subset, has_equals, has_source_arn;
+};
+
 struct field {
     const char *name; /* NULL ends the table */
     enum field_need need;
@@ -69,8 +76,13 @@ struct field {
     size_t min, max; /* characters, value, decoded bytes, canonical bytes, or list elements */
     enum field_log log;
     const struct pattern *pattern;
-    const char *const *texts; /* NULL-terminated */
-    size_t item_max;          /* characters of each element of STRINGS; at least 1 each */
+    const char *const *texts; /* NULL-terminated; of TAGS: what key and value are called, NULL:
+                                 TagKey and TagValue */
+    size_t item_max;          /* characters of each element of STRINGS, at least 1 each; of each
+                                 value of CONSTRAINTS */
+    enum context_slot slot;   /* condition key that carries it; 0: none */
+    const char *preset;       /* what that key says when the member is absent; NULL: it is missing */
+    bool other_key;           /* belongs to the second key of the operation */
 };
 
 /* Kind and place of a member; a member of another type does not compile. */
@@ -84,6 +96,7 @@ struct field {
 #define AT_STRINGS(S, m)  FIELD_STRINGS, OFFSET_OF_TYPE(S, m, struct string_list)
 #define AT_TAGS(S, m)     FIELD_TAGS, OFFSET_OF_TYPE(S, m, struct tag_list)
 #define AT_PRESENCE(S, m) FIELD_PRESENCE, OFFSET_OF_TYPE(S, m, bool)
+#define AT_CONSTRAINTS(S, m) FIELD_CONSTRAINTS, OFFSET_OF_TYPE(S, m, struct request_constraints)
 #define AT(op, kind, m)   AT_##kind(struct op##_request, m)
 
 /*

@@ -38,11 +38,25 @@ static json_t *preset_of(const struct field *field)
     return json_string(field->kind == FIELD_ENUM ? field->texts[0] : "");
 }
 
+/* Only the names of the object's own members. */
+static json_t *lower_members(json_t *object)
+{
+    json_t *const copy = json_object();
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(object, name, value)(void)
+        json_object_set(copy, field_path(name).text, value);
+    return copy;
+}
+
 /* Names inside an encryption context are the caller's and stay as they are. */
 static json_t *logged_member(const struct field *field, json_t *value)
 {
     if (value == NULL || json_is_null(value))
         return field->log == FILLED ? preset_of(field) : NULL;
+    if (field->kind == FIELD_CONSTRAINTS)
+        return lower_members(value);
     return field->kind == FIELD_TAGS ? json_lower_camel(value) : json_incref(value);
 }
 

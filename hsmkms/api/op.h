@@ -9,6 +9,7 @@
 #include "hsmkms/api/api.h"
 #include "hsmkms/api/fields.h"
 #include "hsmkms/audit/record.h"
+#include "hsmkms/iam/authorize.h"
 #include "hsmkms/keys/envelope.h"
 
 struct metrics;
@@ -18,6 +19,8 @@ struct api {
     struct api_config config;
     struct metrics *metrics;
     struct worker *worker;
+    pthread_mutex_t publish; /* held while a key's policy is read and made to count, so that of two
+                                changes the later one stays */
     atomic_llong refused_second; /* monotonic second of refused_count */
     atomic_uint refused_count;   /* refusals audited in that second */
 };
@@ -31,7 +34,8 @@ struct request_head {
     struct string_list dry_run_modifiers;
     struct string_list grant_tokens;
     bool dry_run;
-    bool recipient; /* Recipient is there */
+    bool recipient;  /* Recipient is there */
+    struct buf pins; /* of a policy that is to be written, with a NUL; made by its check */
 };
 #define IN_HEAD(kind, m) AT_##kind(struct request_head, m)
 
@@ -62,7 +66,13 @@ enum op_effect {
 };
 
 /* What the audit trail keeps of the answer. */
-enum op_answer_log { ANSWER_UNLOGGED, ANSWER_KEY_ID, ANSWER_WHOLE };
+enum op_answer_log {
+    ANSWER_UNLOGGED,
+    ANSWER_KEY_ID,
+    ANSWER_WHOLE,
+    ANSWER_GRANT,           /* ids of the grant and of its key, not its token */
+    ANSWER_WITHOUT_SECRETS, /* but for the secret and the token of Credentials */
+};
 
 /* What is asked of a key: the action that must be allowed and the use its state must allow. */
 struct op_demand {
@@ -79,13 +89,15 @@ struct op {
     enum op_answer_log answer;
     op_step *check; /* what the fields cannot say; NULL: nothing */
     op_step *run;
+    op_step *authorize; /* in place of the questions about action and keys; NULL: those */
+    enum api_service service;
 };
 
 extern const struct op ops[];
 extern const size_t op_count;
 
 /* The row of a name, or NULL. */
-const struct op *op_find(const char *name);
+const struct op *op_find(enum api_service service, const char *name);
 
 struct op_call {
     struct api *api;
@@ -98,7 +110,11 @@ struct op_call {
     const char *unmade, *other_unmade; /* predefined aliases in place of keys that make_named_keys()
                                           is to make; NULL: none */
     struct envelope envelope;          /* of head->blob, where the operation opens one */
+    struct grant *grant;               /* a reference; the grant that an operation is about */
+    const char *resource;              /* what policies name instead of "*", where there is no key */
     struct arn_text key_arn, other_arn, alias_arn; /* "" when there is none */
+    struct authorized authorized;      /* how the question about the first key was decided */
+    int64_t now_ms;                    /* one reading of the clock for all decisions */
     struct uuid_text version;                      /* of the key, that was used; "" for none */
     char material_id[65], other_material_id[65];
     enum audit_phase phase;
@@ -108,9 +124,23 @@ struct op_call {
 /* The request struct of operation op: struct encrypt_request *r = OP_REQUEST(encrypt, c). */
 #define OP_REQUEST(op, c) ((struct op##_request *)(void *)(c)->head)
 
-/* Asks iam for an action on an ARN; key NULL for what is no key. */
-CHECKED int op_authorize(const struct op_call *c, const char *action, const char *arn,
-                         const struct key *key, struct kms_error *err);
+/* True for principals of accounts that own no keys here. */
+bool op_is_stranger(const struct op_call *c);
+
+/* A question to iam that belongs to a call. */
+struct op_question {
+    const char *action; /* "Decrypt", of kms: */
+    const char *arn;    /* of the resource, or "*" */
+    bool other_side;    /* parameters of the second key count */
+    const struct key *key;     /* NULL: what is asked about is no key */
+    const struct policy *policy; /* decides in place of the key's own: a key still to be made, a
+                                    policy still to be written; NULL: the key's own */
+    bool policy_alone;  /* no grant counts */
+};
+
+/* Errors: ACCESS_DENIED with AWS's text. ret: how it was decided; may be NULL. */
+CHECKED int op_authorize(const struct op_call *c, const struct op_question *question,
+                         struct authorized *ret, struct kms_error *err);
 
 /* How long a call has been running; 0 for one that never began. */
 static inline int64_t op_call_us(const struct api_call *call)

@@ -17,6 +17,7 @@
 #define ROTATION   ASKED(KEY_USE_ROTATION)
 #define SCHEDULE   ASKED(KEY_USE_SCHEDULE)
 #define CANCEL     ASKED(KEY_USE_CANCEL)
+#define GRANT      ASKED(KEY_USE_GRANT)
 #define RE_ENCRYPT { "ReEncryptFrom", KEY_USE_CRYPTO }, { "ReEncryptTo", KEY_USE_CRYPTO }
 
 /* What it does, and what the audit trail keeps of its answer. */
@@ -24,52 +25,79 @@
 #define CHANGES        OP_CHANGES, ANSWER_UNLOGGED
 #define CHANGES_KEY    OP_CHANGES, ANSWER_KEY_ID
 #define CHANGES_ANSWER OP_CHANGES, ANSWER_WHOLE
+#define CREATES_GRANT  OP_CHANGES, ANSWER_GRANT
+
+/* Whether it is allowed is asked by the gate. */
+#define KMS NULL, API_KMS
+
+/* Operations of AWS STS: about no key, allowed by rules of their own. */
+#define STS(name, request, effect, answer, check, run, authorize) \
+    { name, &request##_shape, NULL, NO_KEY, effect, answer, check, run, authorize, API_STS }
 
 const struct op ops[] = {
     /* name                               request                    keys found by          asked       effect          check             run */
-    { "CreateKey",                       &create_key_shape,         NULL,                  NO_KEY,     CHANGES_ANSWER, check_create_key, op_create_key },
-    { "DescribeKey",                     &describe_key_shape,       resolve_name,          READ,       READS,          NULL,             op_describe_key },
-    { "ListKeys",                        &list_keys_shape,          NULL,                  NO_KEY,     READS,          NULL,             op_list_keys },
-    { "UpdateKeyDescription",            &update_description_shape, resolve_id,            EDIT,       CHANGES_KEY,    NULL,             op_update_description },
-    { "EnableKey",                       &key_only_shape,           resolve_id,            SWITCH,     CHANGES_KEY,    NULL,             op_enable_key },
-    { "DisableKey",                      &key_only_shape,           resolve_id,            SWITCH,     CHANGES_KEY,    NULL,             op_disable_key },
-    { "ScheduleKeyDeletion",             &schedule_deletion_shape,  resolve_id,            SCHEDULE,   CHANGES_ANSWER, NULL,             op_schedule_deletion },
-    { "CancelKeyDeletion",               &key_only_shape,           resolve_id,            CANCEL,     CHANGES_KEY,    NULL,             op_cancel_deletion },
+    { "CreateKey",                       &create_key_shape,         NULL,                  NO_KEY,     CHANGES_ANSWER, check_create_key, op_create_key, KMS },
+    { "DescribeKey",                     &describe_key_shape,       resolve_name,          READ,       READS,          NULL,             op_describe_key, KMS },
+    { "ListKeys",                        &list_keys_shape,          NULL,                  NO_KEY,     READS,          NULL,             op_list_keys, KMS },
+    { "UpdateKeyDescription",            &update_description_shape, resolve_id,            EDIT,       CHANGES_KEY,    NULL,             op_update_description, KMS },
+    { "EnableKey",                       &key_only_shape,           resolve_id,            SWITCH,     CHANGES_KEY,    NULL,             op_enable_key, KMS },
+    { "DisableKey",                      &key_only_shape,           resolve_id,            SWITCH,     CHANGES_KEY,    NULL,             op_disable_key, KMS },
+    { "ScheduleKeyDeletion",             &schedule_deletion_shape,  resolve_id,            SCHEDULE,   CHANGES_ANSWER, NULL,             op_schedule_deletion, KMS },
+    { "CancelKeyDeletion",               &key_only_shape,           resolve_id,            CANCEL,     CHANGES_KEY,    NULL,             op_cancel_deletion, KMS },
 
-    { "Encrypt",                         &encrypt_shape,            resolve_name,          CRYPTO,     READS,          check_encrypt,    op_encrypt },
-    { "Decrypt",                         &decrypt_shape,            resolve_blob,          CRYPTO,     READS,          check_decrypt,    op_decrypt },
-    { "ReEncrypt",                       &re_encrypt_shape,         resolve_blob_and_name, RE_ENCRYPT, READS,          check_re_encrypt, op_re_encrypt },
-    { "GenerateDataKey",                 &data_key_shape,           resolve_name,          CRYPTO,     READS,          check_data_key,   op_data_key },
-    { "GenerateDataKeyWithoutPlaintext", &data_key_without_shape,   resolve_name,          CRYPTO,     READS,          check_data_key,   op_data_key_without },
-    { "GenerateRandom",                  &random_shape,             NULL,                  NO_KEY,     READS,          check_random,     op_random },
+    { "Encrypt",                         &encrypt_shape,            resolve_name,          CRYPTO,     READS,          check_encrypt,    op_encrypt, KMS },
+    { "Decrypt",                         &decrypt_shape,            resolve_blob,          CRYPTO,     READS,          check_decrypt,    op_decrypt, KMS },
+    { "ReEncrypt",                       &re_encrypt_shape,         resolve_blob_and_name, RE_ENCRYPT, READS,          check_re_encrypt, op_re_encrypt, KMS },
+    { "GenerateDataKey",                 &data_key_shape,           resolve_name,          CRYPTO,     READS,          check_data_key,   op_data_key, KMS },
+    { "GenerateDataKeyWithoutPlaintext", &data_key_without_shape,   resolve_name,          CRYPTO,     READS,          check_data_key,   op_data_key_without, KMS },
+    { "GenerateDataKeyPair",             &pair_shape,               resolve_name,          CRYPTO,     READS,          check_data_pair,  op_data_pair, KMS },
+    { "GenerateDataKeyPairWithoutPlaintext", &pair_without_shape,   resolve_name,          CRYPTO,     READS,          check_data_pair,  op_data_pair_without, KMS },
+    { "GenerateRandom",                  &random_shape,             NULL,                  NO_KEY,     READS,          check_random,     op_random, KMS },
 
-    { "CreateAlias",                     &alias_and_key_shape,      resolve_new_alias,     EDIT,       CHANGES,        NULL,             op_create_alias },
-    { "UpdateAlias",                     &alias_and_key_shape,      resolve_moved_alias,   EDIT,       CHANGES,        NULL,             op_update_alias },
-    { "DeleteAlias",                     &alias_shape,              resolve_alias,         READ,       CHANGES,        NULL,             op_delete_alias },
-    { "ListAliases",                     &list_aliases_shape,       resolve_id_if_given,   READ,       READS,          NULL,             op_list_aliases },
+    { "GetPublicKey",                    &public_key_shape,         resolve_name,          CRYPTO,     READS,          check_public_key, op_public_key, KMS },
+    { "Sign",                            &sign_shape,               resolve_name,          CRYPTO,     READS,          check_sign,       op_sign, KMS },
+    { "Verify",                          &verify_shape,             resolve_name,          CRYPTO,     READS,          check_sign,       op_verify, KMS },
+    { "GenerateMac",                     &mac_shape,                resolve_name,          CRYPTO,     READS,          check_mac,        op_mac, KMS },
+    { "VerifyMac",                       &verify_mac_shape,         resolve_name,          CRYPTO,     READS,          check_mac,        op_verify_mac, KMS },
+    { "DeriveSharedSecret",              &agree_shape,              resolve_name,          CRYPTO,     READS,          check_agree,      op_agree, KMS },
 
-    { "GetKeyPolicy",                    &get_policy_shape,         resolve_id,            READ,       READS,          check_get_policy, op_get_policy },
-    { "PutKeyPolicy",                    &put_policy_shape,         resolve_id,            READ,       CHANGES_KEY,    check_put_policy, op_put_policy },
-    { "ListKeyPolicies",                 &list_policies_shape,      resolve_id,            READ,       READS,          NULL,             op_list_policies },
+    { "CreateAlias",                     &alias_and_key_shape,      resolve_new_alias,     EDIT,       CHANGES,        NULL,             op_create_alias, KMS },
+    { "UpdateAlias",                     &alias_and_key_shape,      resolve_moved_alias,   EDIT,       CHANGES,        NULL,             op_update_alias, KMS },
+    { "DeleteAlias",                     &alias_shape,              resolve_alias,         READ,       CHANGES,        NULL,             op_delete_alias, KMS },
+    { "ListAliases",                     &list_aliases_shape,       resolve_id_if_given,   READ,       READS,          NULL,             op_list_aliases, KMS },
 
-    { "TagResource",                     &tag_shape,                resolve_id,            EDIT,       CHANGES_KEY,    check_tag,        op_tag },
-    { "UntagResource",                   &untag_shape,              resolve_id,            EDIT,       CHANGES_KEY,    NULL,             op_untag },
-    { "ListResourceTags",                &list_tags_shape,          resolve_id,            READ,       READS,          NULL,             op_list_tags },
+    { "GetKeyPolicy",                    &get_policy_shape,         resolve_id,            READ,       READS,          check_get_policy, op_get_policy, KMS },
+    { "PutKeyPolicy",                    &put_policy_shape,         resolve_id,            READ,       CHANGES_KEY,    check_put_policy, op_put_policy, KMS },
+    { "ListKeyPolicies",                 &list_policies_shape,      resolve_id,            READ,       READS,          NULL,             op_list_policies, KMS },
 
-    { "EnableKeyRotation",               &enable_rotation_shape,    resolve_id,            ROTATION,   CHANGES_KEY,    NULL,             op_enable_rotation },
-    { "DisableKeyRotation",              &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    NULL,             op_disable_rotation },
-    { "GetKeyRotationStatus",            &key_only_shape,           resolve_id,            READ,       READS,          NULL,             op_rotation_status },
-    { "RotateKeyOnDemand",               &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    NULL,             op_rotate },
-    { "ListKeyRotations",                &list_rotations_shape,     resolve_id,            READ,       READS,          NULL,             op_list_rotations },
+    { "TagResource",                     &tag_shape,                resolve_id,            EDIT,       CHANGES_KEY,    check_tag_resource,        op_tag, KMS },
+    { "UntagResource",                   &untag_shape,              resolve_id,            EDIT,       CHANGES_KEY,    NULL,             op_untag, KMS },
+    { "ListResourceTags",                &list_tags_shape,          resolve_id,            READ,       READS,          NULL,             op_list_tags, KMS },
+
+    { "EnableKeyRotation",               &enable_rotation_shape,    resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation,   op_enable_rotation, KMS },
+    { "DisableKeyRotation",              &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation,   op_disable_rotation, KMS },
+    { "GetKeyRotationStatus",            &key_only_shape,           resolve_id,            READ,       READS,          check_rotation,   op_rotation_status, KMS },
+    { "RotateKeyOnDemand",               &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation,   op_rotate, KMS },
+    { "ListKeyRotations",                &list_rotations_shape,     resolve_id,            READ,       READS,          check_rotation,   op_list_rotations, KMS },
+
+    { "CreateGrant",                     &create_grant_shape,       resolve_granted_key,   GRANT,      CREATES_GRANT,  check_create_grant, op_create_grant, KMS },
+    { "ListGrants",                      &list_grants_shape,        resolve_id,            READ,       READS,          check_list_grants, op_list_grants, KMS },
+    { "ListRetirableGrants",             &list_retirable_shape,     resolve_retiring,      NO_KEY,     READS,          NULL,             op_list_retirable, KMS },
+    { "RetireGrant",                     &retire_grant_shape,       resolve_retired,       READ,       CHANGES,        NULL,             op_retire_grant, KMS },
+    { "RevokeGrant",                     &revoke_grant_shape,       resolve_id,            READ,       CHANGES_KEY,    check_revoke_grant, op_revoke_grant, KMS },
+
+    STS("GetCallerIdentity", caller_identity, OP_READS, ANSWER_UNLOGGED,        NULL,              op_caller_identity, sts_anybody),
+    STS("AssumeRole",        assume_role,     OP_READS, ANSWER_WITHOUT_SECRETS, check_assume_role, op_assume_role,     sts_may_assume),
+    STS("GetSessionToken",   session_token,   OP_READS, ANSWER_WITHOUT_SECRETS, NULL,              op_session_token,   sts_may_have_token),
 };
 /* clang-format on */
 
 const size_t op_count = ARRAY_LEN(ops);
 
-const struct op *op_find(const char *name)
+const struct op *op_find(enum api_service service, const char *name)
 {
     for (size_t i = 0; i < op_count; i++)
-        if (strcmp(ops[i].name, name) == 0)
+        if (ops[i].service == service && strcmp(ops[i].name, name) == 0)
             return &ops[i];
     return NULL;
 }

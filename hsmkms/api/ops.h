@@ -15,6 +15,12 @@ op_step resolve_new_alias, resolve_moved_alias, resolve_alias;
  */
 op_step make_named_keys;
 
+/* For the check of operations that open a ciphertext: KeyId, if given, names its key. */
+op_step check_blob_key;
+
+/* DestinationKeyId, which resolve_blob_and_name leaves unresolved where it must not be told yet. */
+op_step resolve_destination;
+
 /* ops_keys.c */
 extern const struct request_shape create_key_shape, describe_key_shape, list_keys_shape;
 extern const struct request_shape update_description_shape, key_only_shape, schedule_deletion_shape;
@@ -27,7 +33,21 @@ op_step check_encrypt, op_encrypt, check_decrypt, op_decrypt, check_re_encrypt, 
 
 /* ops_datakeys.c */
 extern const struct request_shape data_key_shape, data_key_without_shape, random_shape;
+extern const struct request_shape pair_shape, pair_without_shape;
 op_step check_data_key, op_data_key, op_data_key_without, check_random, op_random;
+op_step check_data_pair, op_data_pair, op_data_pair_without;
+
+/* ops_sign.c */
+extern const struct request_shape public_key_shape, sign_shape, verify_shape;
+op_step check_public_key, op_public_key, check_sign, op_sign, op_verify;
+
+/* ops_mac.c */
+extern const struct request_shape mac_shape, verify_mac_shape;
+op_step check_mac, op_mac, op_verify_mac;
+
+/* ops_agree.c */
+extern const struct request_shape agree_shape;
+op_step check_agree, op_agree;
 
 /* ops_aliases.c */
 extern const struct request_shape alias_and_key_shape, alias_shape, list_aliases_shape;
@@ -39,8 +59,24 @@ op_step check_get_policy, op_get_policy, check_put_policy, op_put_policy, op_lis
 
 /* ops_rotation.c */
 extern const struct request_shape enable_rotation_shape, list_rotations_shape;
-op_step op_enable_rotation, op_disable_rotation, op_rotation_status, op_rotate, op_list_rotations;
+op_step check_rotation, op_enable_rotation, op_disable_rotation, op_rotation_status, op_rotate;
+op_step op_list_rotations;
+
+/* ops_sts.c */
+extern const struct request_shape caller_identity_shape, assume_role_shape, session_token_shape;
+op_step sts_anybody, sts_may_assume, sts_may_have_token;
+op_step op_caller_identity, check_assume_role, op_assume_role, op_session_token;
 
 /* ops_tags.c */
 extern const struct request_shape tag_shape, untag_shape, list_tags_shape;
-op_step check_tag, op_tag, op_untag, op_list_tags;
+op_step check_tag_resource, op_tag, op_untag, op_list_tags;
+
+/* ops_grants.c, ops_grants_list.c, ops_grants_retire.c */
+extern const struct request_shape create_grant_shape, list_grants_shape, list_retirable_shape;
+extern const struct request_shape retire_grant_shape, revoke_grant_shape;
+op_step resolve_granted_key, check_create_grant, op_create_grant;
+op_step check_list_grants, op_list_grants, resolve_retiring, op_list_retirable;
+op_step resolve_retired, op_retire_grant, check_revoke_grant, op_revoke_grant;
+
+/* For the gate: every grant token of a request is authentic. Errors: INVALID_GRANT_TOKEN. */
+op_step op_check_grant_tokens;

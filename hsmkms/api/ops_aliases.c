@@ -87,9 +87,11 @@ int op_list_aliases(struct op_call *c, struct kms_error *err)
     if (buf_check(&after, err) < 0 || buf_check(&room, err) < 0)
         return -1;
 
-    const size_t got =
-        catalog_aliases(c->keyring->catalog, request->marker ? (const char *)after.ptr : NULL,
-                        c->key ? &c->key->record.id : NULL, page, limit + 1);
+    const size_t got = op_is_stranger(c)
+                           ? 0
+                           : catalog_aliases(c->keyring->catalog,
+                                             request->marker ? (const char *)after.ptr : NULL,
+                                             c->key ? &c->key->record.id : NULL, page, limit + 1);
     const size_t shown = got < limit ? got : limit;
     json_t *const items = json_array();
     for (size_t i = 0; i < shown; i++)

@@ -91,14 +91,14 @@ static const char *const old_specs[] = { "SYMMETRIC_DEFAULT",
 static const struct field create_key_fields[] = {
     { "Policy",                OPTIONAL, AT(create_key, STRING, policy), 1, 131072, .log = LOGGED, .pattern = &pattern_policy },
     { "Description",           OPTIONAL, AT(create_key, STRING, description), 0, 8192, .log = FILLED },
-    { "KeyUsage",              OPTIONAL, AT(create_key, ENUM, usage), 0, 0, .log = FILLED, .texts = usages },
-    { "CustomerMasterKeySpec", OPTIONAL, AT(create_key, ENUM, old_spec), 0, 0, .log = FILLED, .texts = old_specs },
-    { "KeySpec",               OPTIONAL, AT(create_key, ENUM, spec), 0, 0, .log = FILLED, .texts = specs },
-    { "Origin",                PRESET,   AT(create_key, ENUM, origin), 0, 0, .log = FILLED, .texts = origins },
+    { "KeyUsage",              OPTIONAL, AT(create_key, ENUM, usage), 0, 0, .log = FILLED, .texts = usages, .slot = KMS_KEY_USAGE, .preset = "ENCRYPT_DECRYPT" },
+    { "CustomerMasterKeySpec", OPTIONAL, AT(create_key, ENUM, old_spec), 0, 0, .log = FILLED, .texts = old_specs, .slot = KMS_CUSTOMER_MASTER_KEY_SPEC },
+    { "KeySpec",               OPTIONAL, AT(create_key, ENUM, spec), 0, 0, .log = FILLED, .texts = specs, .slot = KMS_KEY_SPEC, .preset = "SYMMETRIC_DEFAULT" },
+    { "Origin",                PRESET,   AT(create_key, ENUM, origin), 0, 0, .log = FILLED, .texts = origins, .slot = KMS_KEY_ORIGIN },
     { "CustomKeyStoreId",      OPTIONAL, AT(create_key, STRING, key_store), 1, 64, .log = LOGGED },
     { "XksKeyId",              OPTIONAL, AT(create_key, STRING, xks_key), 1, 128, .log = LOGGED },
-    { "BypassPolicyLockoutSafetyCheck", OPTIONAL, AT(create_key, BOOL, bypass), 0, 1, .log = FILLED },
-    { "MultiRegion",           OPTIONAL, AT(create_key, BOOL, multi_region), 0, 1, .log = FILLED },
+    { "BypassPolicyLockoutSafetyCheck", OPTIONAL, AT(create_key, BOOL, bypass), 0, 1, .log = FILLED, .slot = KMS_BYPASS_LOCKOUT_CHECK },
+    { "MultiRegion",           OPTIONAL, AT(create_key, BOOL, multi_region), 0, 1, .log = FILLED, .slot = KMS_MULTI_REGION, .preset = "false" },
     { "Tags",                  OPTIONAL, AT(create_key, TAGS, tags), 0, 1000, .log = LOGGED },
     { 0 },
 };
@@ -128,23 +128,8 @@ static const struct field update_description_fields[] = {
 
 static const struct field schedule_deletion_fields[] = {
     KEY_ID_ROW(REQUIRED),
-    { "PendingWindowInDays", OPTIONAL, AT(schedule_deletion, INT, days), 7, 30, .log = LOGGED },
+    { "PendingWindowInDays", OPTIONAL, AT(schedule_deletion, INT, days), 7, 30, .log = LOGGED, .slot = KMS_PENDING_WINDOW_IN_DAYS, .preset = "30" },
     { 0 },
-};
-
-/* Which usage a family of specs allows besides; a spec belongs to the first prefix that fits it. */
-static const struct {
-    const char *prefix, *usages[3];
-} families[] = {
-    { "SYMMETRIC_DEFAULT",     { "ENCRYPT_DECRYPT" } },
-    { "RSA_",                  { "ENCRYPT_DECRYPT", "SIGN_VERIFY" } },
-    { "ECC_NIST_EDWARDS25519", { "SIGN_VERIFY" } },
-    { "ECC_NIST_",             { "SIGN_VERIFY", "KEY_AGREEMENT" } },
-    { "ECC_SECG_P256K1",       { "SIGN_VERIFY" } },
-    { "HMAC_",                 { "GENERATE_VERIFY_MAC" } },
-    { "ML_DSA_",               { "SIGN_VERIFY" } },
-    { "ML_KEM_",               { "ENCAPSULATE_DECAPSULATE" } },
-    { "SM2",                   { "ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT" } },
 };
 /* clang-format on */
 
@@ -155,43 +140,52 @@ REQUEST_SHAPE(list_keys);
 REQUEST_SHAPE(update_description);
 REQUEST_SHAPE(schedule_deletion);
 
-static bool usage_fits(const char *spec, const char *usage)
+static const char *spec_name(const struct create_key_request *request)
 {
-    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
-        if (strncmp(spec, families[i].prefix, strlen(families[i].prefix)) != 0)
-            continue;
-        for (size_t u = 0; u < ARRAY_LEN(families[i].usages) && families[i].usages[u]; u++)
-            if (strcmp(families[i].usages[u], usage) == 0)
-                return true;
-        return false;
-    }
-    return false;
+    return request->spec ? request->spec : request->old_spec ? request->old_spec : specs[0];
 }
 
-/* Combinations that AWS refuses as such, before what this service does not offer. */
-static int check_spec(const struct create_key_request *request, struct kms_error *err)
+static int cannot_make(const struct keyspec *spec, struct kms_error *err)
 {
-    const char *const spec = request->spec       ? request->spec
-                             : request->old_spec ? request->old_spec
-                                                 : specs[0];
-    const bool symmetric = strcmp(spec, specs[0]) == 0;
-    const char *const usage = request->usage ? request->usage : usages[0];
+    return kms_fail(err, KMS_ERR_UNSUPPORTED, "KeySpec %s is not supported by this service.",
+                    spec->name);
+}
+
+/* What the request asks for. Errors: INTERNAL (a spec or usage of the field table has no row). */
+static int asked_for(const struct create_key_request *request, const struct keyspec **ret,
+                     enum spec_usage *ret_usage, struct kms_error *err)
+{
+    *ret = keyspec_find(spec_name(request));
+    if (*ret == NULL ||
+        !spec_usage_parse(request->usage ? request->usage : usages[0], ret_usage))
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "KeySpec %s has no row", spec_name(request));
+    return 0;
+}
+
+/* Combinations that AWS refuses as such, before what this service or its token does not offer. */
+static int check_spec(const struct op_call *c, const struct create_key_request *request,
+                      struct kms_error *err)
+{
+    const struct keyspec *spec = NULL;
+    enum spec_usage usage = USAGE_ENCRYPT_DECRYPT;
+    bool supported = false;
 
     if (request->spec && request->old_spec)
         return kms_fail(err, KMS_ERR_VALIDATION,
                         "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
                         "CustomerMasterKeySpec is deprecated.");
-    if (request->usage == NULL && !symmetric)
+    if (asked_for(request, &spec, &usage, err) < 0)
+        return -1;
+    if (request->usage == NULL && !keyspec_is_symmetric(spec))
         return kms_fail(err, KMS_ERR_VALIDATION,
                         "You must specify a KeyUsage value for all KMS keys except for symmetric "
                         "encryption keys.");
-    if (!usage_fits(spec, usage))
+    if (!keyspec_allows(spec, usage))
         return kms_fail(err, KMS_ERR_VALIDATION, "KeyUsage %s is not compatible with KeySpec %s",
-                        usage, spec);
-    if (!symmetric)
-        return kms_fail(err, KMS_ERR_UNSUPPORTED, "KeySpec %s is not supported by this service.",
-                        spec);
-    return 0;
+                        spec_usage_text(usage), spec->name);
+    if (keyspec_supported(c->keyring->token, spec, usage, &supported, err) < 0)
+        return -1;
+    return supported ? 0 : cannot_make(spec, err);
 }
 
 static int check_offered(const struct create_key_request *request, struct kms_error *err)
@@ -208,17 +202,29 @@ static int check_offered(const struct create_key_request *request, struct kms_er
     return 0;
 }
 
+/* Further accounts have principals but no keys of their own. */
+static int check_account(const struct op_call *c, struct kms_error *err)
+{
+    if (!op_is_stranger(c))
+        return 0;
+    return kms_fail(err, KMS_ERR_UNSUPPORTED, "Account %s has no keys in this service.",
+                    c->call->principal.account);
+}
+
 int check_create_key(struct op_call *c, struct kms_error *err)
 {
-    const struct create_key_request *const request = OP_REQUEST(create_key, c);
+    static const struct op_question tagging = { .action = "TagResource", .arn = "*" };
+    struct create_key_request *const request = OP_REQUEST(create_key, c);
 
-    if (check_spec(request, err) < 0 || check_offered(request, err) < 0)
+    if (check_spec(c, request, err) < 0 || check_offered(request, err) < 0)
         return -1;
-    if (request->tags.count && op_authorize(c, "TagResource", "*", NULL, err) < 0)
+    if (check_account(c, err) < 0)
+        return -1;
+    if (request->tags.count && op_authorize(c, &tagging, NULL, err) < 0)
         return -1;
     if (tags_check(&request->tags, err) < 0)
         return -1;
-    return policy_check(request->policy, err);
+    return policy_check(c, request->policy, request->bypass, &request->head.pins, err);
 }
 
 static int answer_metadata(struct op_call *c, struct kms_error *err)
@@ -233,9 +239,17 @@ static int answer_metadata(struct op_call *c, struct kms_error *err)
 int op_create_key(struct op_call *c, struct kms_error *err)
 {
     const struct create_key_request *const request = OP_REQUEST(create_key, c);
+    const struct keyspec *spec = NULL;
+    enum spec_usage usage = USAGE_ENCRYPT_DECRYPT;
+
+    if (asked_for(request, &spec, &usage, err) < 0)
+        return -1;
     const struct key_draft draft = {
+        .spec = spec->name,
+        .usage = usage,
         .description = request->description ? request->description : "",
         .policy = request->policy,
+        .policy_pins = (const char *)request->head.pins.ptr,
         .tags = request->tags.items,
         .tag_count = request->tags.count,
     };
@@ -244,7 +258,7 @@ int op_create_key(struct op_call *c, struct kms_error *err)
     if (lifecycle_create(c->keyring, &draft, &key, err) < 0)
         return -1;
     op_set_key(c, key);
-    return answer_metadata(c, err);
+    return policy_publish(c->api, &key->record.id, err) < 0 ? -1 : answer_metadata(c, err);
 }
 
 int op_describe_key(struct op_call *c, struct kms_error *err)
@@ -281,7 +295,10 @@ int op_list_keys(struct op_call *c, struct kms_error *err)
     if (keys == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a list");
 
-    const size_t got = catalog_keys(c->keyring->catalog, after.len ? &last : NULL, keys, limit + 1);
+    const size_t got =
+        op_is_stranger(c)
+            ? 0
+            : catalog_keys(c->keyring->catalog, after.len ? &last : NULL, keys, limit + 1);
     const size_t shown = got < limit ? got : limit;
     json_t *const items = key_entries(c->keyring, keys, shown);
     if (shown)

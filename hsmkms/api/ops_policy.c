@@ -17,7 +17,7 @@ struct get_policy_request {
 struct put_policy_request {
     struct request_head head;
     const char *policy, *policy_name;
-    bool bypass; /* of the lockout check: nothing here can lock the account out yet */
+    bool bypass; /* of the lockout check */
 };
 
 struct list_policies_request {
@@ -37,7 +37,7 @@ static const struct field put_policy_fields[] = {
     KEY_ID_ROW(REQUIRED),
     { "PolicyName", OPTIONAL, AT(put_policy, STRING, policy_name), 1, 128,    .log = LOGGED, .pattern = &pattern_policy_name },
     { "Policy",     REQUIRED, AT(put_policy, STRING, policy),      1, 131072, .log = LOGGED, .pattern = &pattern_policy },
-    { "BypassPolicyLockoutSafetyCheck", OPTIONAL, AT(put_policy, BOOL, bypass), 0, 1, .log = FILLED },
+    { "BypassPolicyLockoutSafetyCheck", OPTIONAL, AT(put_policy, BOOL, bypass), 0, 1, .log = FILLED, .slot = KMS_BYPASS_LOCKOUT_CHECK },
     { 0 },
 };
 
@@ -53,38 +53,77 @@ REQUEST_SHAPE(get_policy);
 REQUEST_SHAPE(put_policy);
 REQUEST_SHAPE(list_policies);
 
-int policy_check(const char *policy, struct kms_error *err)
+/* May whoever asks replace the policy once it is in force? */
+static int check_lockout(struct op_call *c, const struct policy *policy, struct kms_error *err)
 {
-    if (policy == NULL)
-        return 0;
-    if (strlen(policy) > POLICY_BYTES_MAX)
-        return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
-                        "The key policy must not be larger than %d bytes.", POLICY_BYTES_MAX);
+    static const struct uuid unmade = { { 0 } };
+    const struct arn_text arn = keyring_key_arn(c->keyring, c->key ? &c->key->record.id : &unmade);
+    const struct op_question question = { .action = "PutKeyPolicy",
+                                          .arn = arn.text,
+                                          .key = c->key,
+                                          .policy = policy,
+                                          .policy_alone = true };
+    struct kms_error denied = { 0 };
 
-    json_auto_t *document = json_loads(policy, JSON_REJECT_DUPLICATES, NULL);
-    if (!json_is_object(document))
-        return kms_fail(err, KMS_ERR_MALFORMED_POLICY,
-                        "The key policy is not a valid JSON policy document.");
-    return 0;
+    if (op_authorize(c, &question, NULL, &denied) == 0)
+        return 0;
+    if (denied.code != KMS_ERR_ACCESS_DENIED) {
+        *err = denied;
+        return -1;
+    }
+    return kms_fail(err, KMS_ERR_MALFORMED_POLICY,
+                    "The new key policy will not allow you to update the key policy in the "
+                    "future.");
 }
 
-void policy_default(const struct keyring *keyring, struct buf *ret)
+int policy_check(struct op_call *c, const char *policy, bool bypass, struct buf *ret_pins,
+                 struct kms_error *err)
 {
-    buf_printf(ret,
-               "{\n"
-               "  \"Version\" : \"2012-10-17\",\n"
-               "  \"Id\" : \"key-default-1\",\n"
-               "  \"Statement\" : [ {\n"
-               "    \"Sid\" : \"Enable IAM User Permissions\",\n"
-               "    \"Effect\" : \"Allow\",\n"
-               "    \"Principal\" : {\n"
-               "      \"AWS\" : \"arn:aws:iam::%s:root\"\n"
-               "    },\n"
-               "    \"Action\" : \"kms:*\",\n"
-               "    \"Resource\" : \"*\"\n"
-               "  } ]\n"
-               "}",
-               keyring->account);
+    struct policy *compiled = NULL;
+
+    if (policy == NULL)
+        return 0;
+    if (key_policy_compile(c->api->config.iam, policy, &compiled, ret_pins, err) < 0)
+        return -1;
+    const int result = bypass ? 0 : check_lockout(c, compiled, err);
+    policy_unref(compiled);
+    return result;
+}
+
+static int publish(struct api *api, const struct key *key, struct kms_error *err)
+{
+    const struct key_record *const record = &key->record;
+
+    return key_policy_set(api->config.iam, &record->id,
+                          key_is_aws_managed(key) ? KEY_POLICY_MANAGED : KEY_POLICY_CUSTOMER,
+                          record->policy, record->policy_pins, err);
+}
+
+int policy_publish(struct api *api, const struct uuid *key_id, struct kms_error *err)
+{
+    (void)pthread_mutex_lock(&api->publish);
+    struct key *const key = catalog_find(api->config.keyring->catalog, key_id);
+    const int result = key ? publish(api, key, err) : 0; /* gone: nothing to decide */
+    (void)pthread_mutex_unlock(&api->publish);
+    key_unref(key);
+    return result;
+}
+
+int policy_publish_all(struct api *api, struct kms_error *err)
+{
+    struct uuid after = { { 0 } };
+    struct key *key = NULL;
+    bool first = true;
+    int result = 0;
+
+    while (result == 0 &&
+           catalog_all(api->config.keyring->catalog, first ? NULL : &after, &key, 1) == 1) {
+        first = false;
+        after = key->record.id;
+        result = publish(api, key, err);
+        key_unref(key);
+    }
+    return result;
 }
 
 static bool is_default(const char *policy_name)
@@ -101,13 +140,15 @@ int check_get_policy(struct op_call *c, struct kms_error *err)
 
 int op_get_policy(struct op_call *c, struct kms_error *err)
 {
-    const char *const stored = c->key->record.policy;
+    const struct key_record *const record = &c->key->record;
+    struct iam *const iam = c->api->config.iam;
     AUTO(buf) text = { 0 };
 
-    if (stored)
-        buf_text(&text, stored);
-    else
-        policy_default(c->keyring, &text);
+    if (record->policy == NULL)
+        key_policy_default_text(
+            iam, key_is_aws_managed(c->key) ? KEY_POLICY_MANAGED : KEY_POLICY_CUSTOMER, &text);
+    else if (key_policy_shown(iam, record->policy, record->policy_pins, &text, err) < 0)
+        return -1;
     if (buf_check(&text, err) < 0)
         return -1;
     return op_answer(c,
@@ -118,17 +159,22 @@ int op_get_policy(struct op_call *c, struct kms_error *err)
 
 int check_put_policy(struct op_call *c, struct kms_error *err)
 {
-    const struct put_policy_request *const request = OP_REQUEST(put_policy, c);
+    struct put_policy_request *const request = OP_REQUEST(put_policy, c);
 
     if (!is_default(request->policy_name))
         return kms_fail(err, KMS_ERR_UNSUPPORTED, "The only valid policy name is default.");
-    return policy_check(request->policy, err);
+    return policy_check(c, request->policy, request->bypass, &request->head.pins, err);
 }
 
 int op_put_policy(struct op_call *c, struct kms_error *err)
 {
-    return lifecycle_set_policy(c->keyring, &c->key->record.id, OP_REQUEST(put_policy, c)->policy,
-                                err);
+    const struct put_policy_request *const request = OP_REQUEST(put_policy, c);
+    const struct uuid *const id = &c->key->record.id;
+
+    if (lifecycle_set_policy(c->keyring, id, request->policy, (const char *)request->head.pins.ptr,
+                             err) < 0)
+        return -1;
+    return policy_publish(c->api, id, err);
 }
 
 /* There is one entry, so no marker was ever given out. */

@@ -28,7 +28,7 @@ static const char *const include_texts[] = { "ROTATIONS_ONLY", "ALL_KEY_MATERIAL
 /* clang-format off */
 static const struct field enable_rotation_fields[] = {
     KEY_ID_ROW(REQUIRED),
-    { "RotationPeriodInDays", OPTIONAL, AT(enable_rotation, INT, period_days), 90, 2560, .log = LOGGED },
+    { "RotationPeriodInDays", OPTIONAL, AT(enable_rotation, INT, period_days), 90, 2560, .log = LOGGED, .slot = KMS_ROTATION_PERIOD_IN_DAYS, .preset = "365" },
     { 0 },
 };
 
@@ -43,6 +43,12 @@ static const struct field list_rotations_fields[] = {
 
 REQUEST_SHAPE(enable_rotation);
 REQUEST_SHAPE(list_rotations);
+
+/* Only symmetric keys rotate. AWS refuses the others without words. */
+int check_rotation(struct op_call *c, struct kms_error *err)
+{
+    return keyspec_is_symmetric(c->key->spec) ? 0 : kms_fail(err, KMS_ERR_UNSUPPORTED, "%s", "");
+}
 
 int op_enable_rotation(struct op_call *c, struct kms_error *err)
 {

@@ -35,7 +35,7 @@ static const struct field tag_fields[] = {
 
 static const struct field untag_fields[] = {
     KEY_ID_ROW(REQUIRED),
-    { "TagKeys", REQUIRED, AT(untag, STRINGS, tag_keys), 0, 1000, .log = LOGGED, .item_max = 128 },
+    { "TagKeys", REQUIRED, AT(untag, STRINGS, tag_keys), 0, 1000, .log = LOGGED, .item_max = 128, .slot = AWS_TAG_KEYS },
     { 0 },
 };
 
@@ -72,7 +72,7 @@ int tags_check(const struct tag_list *tags, struct kms_error *err)
     return 0;
 }
 
-int check_tag(struct op_call *c, struct kms_error *err)
+int check_tag_resource(struct op_call *c, struct kms_error *err)
 {
     return tags_check(&OP_REQUEST(tag, c)->tags, err);
 }

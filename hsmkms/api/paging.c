@@ -79,6 +79,8 @@ int marker_parse(const struct list *list, const char *marker, struct buf *ret,
 
 struct list page_list(const struct op_call *c)
 {
+    if (c->resource)
+        return (struct list){ c->op->name, span_text(c->resource) };
     return (struct list){ c->op->name,
                           c->key ? uuid_span(&c->key->record.id) : (struct span){ 0 } };
 }

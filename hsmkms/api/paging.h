@@ -12,7 +12,8 @@
 
 #include "hsmkms/api/op.h"
 
-/* Which list: pages of one cannot go on in another. filter: bytes of the key id, or none. */
+/* Which list: pages of one cannot go on in another. filter: bytes of the key id, the
+ * resource, or none. */
 struct list {
     const char *operation;
     struct span filter;
@@ -38,7 +39,7 @@ CHECKED int marker_format(const struct list *list, struct span last, struct buf 
 CHECKED int marker_parse(const struct list *list, const char *marker, struct buf *ret,
                          struct kms_error *err);
 
-/* The list of a call: its operation, filtered by its key when it has one. */
+/* The list of a call: its operation, filtered by its resource or key when it has one. */
 struct list page_list(const struct op_call *c);
 
 /* The sort key to go on after: nothing appended when marker is NULL. Errors: INVALID_MARKER. */

@@ -1,5 +1,7 @@
 #include "hsmkms/api/patterns.h"
 
+#include <string.h>
+
 static bool is_alphanumeric(uint32_t code)
 {
     return (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z') ||
@@ -26,6 +28,21 @@ static bool allows_policy_name(uint32_t code)
     return is_alphanumeric(code) || code == '_';
 }
 
+/* [\w+=,.@-] */
+static bool allows_session_name(uint32_t code)
+{
+    return is_alphanumeric(code) || (code < 0x80 && code && strchr("_+=,.@-", (int)code));
+}
+
+static bool allows_external_id(uint32_t code)
+{
+    return allows_session_name(code) || code == ':' || code == '/';
+}
+
+const struct pattern pattern_session_name = { "[\\w+=,.@-]*", allows_session_name };
+const struct pattern pattern_external_id = { "[\\w+=,.@:\\/-]*", allows_external_id };
+const struct pattern pattern_grant_name = { "^[a-zA-Z0-9:/_-]+$", allows_alias };
+const struct pattern pattern_principal = { "^[\\w+=,.@:/-]+$", allows_external_id };
 const struct pattern pattern_alias = { "^[a-zA-Z0-9:/_-]+$", allows_alias };
 const struct pattern pattern_marker = { "[\\u0020-\\u00FF]*", allows_marker };
 const struct pattern pattern_policy = { "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+", allows_policy };

@@ -19,6 +19,11 @@ extern const struct pattern pattern_marker;      /* Marker */
 extern const struct pattern pattern_policy;      /* Policy */
 extern const struct pattern pattern_policy_name; /* PolicyName */
 
+extern const struct pattern pattern_grant_name;   /* Name of a grant */
+extern const struct pattern pattern_principal;    /* GranteePrincipal, RetiringPrincipal */
+extern const struct pattern pattern_session_name; /* RoleSessionName, SourceIdentity */
+extern const struct pattern pattern_external_id;  /* ExternalId */
+
 CHECKED bool pattern_matches(const struct pattern *pattern, struct span text);
 
 /* Takes one character off valid UTF-8; false at the end. */

@@ -1,13 +1,25 @@
 #pragma once
 
-/* Key policy documents as far as they are looked at today. */
+/* Key policies as operations write them: what is checked before, and published behind a commit. */
 
 #include "hsmkms/api/op.h"
 
-#define POLICY_BYTES_MAX 32768 /* AWS KMS Developer Guide, Quotas */
+/*
+ * Checks a policy that is to be written to a key, c->key or, NULL, one still to be made. Whoever
+ * asks must be able to replace it afterwards, unless bypass says that they take the risk.
+ *
+ * policy    NULL passes: the default policy
+ * ret_pins  whom it names; stored beside the text
+ * Errors:   LIMIT_EXCEEDED, MALFORMED_POLICY
+ */
+CHECKED int policy_check(struct op_call *c, const char *policy, bool bypass, struct buf *ret_pins,
+                         struct kms_error *err);
 
-/* NULL passes. Errors: LIMIT_EXCEEDED, MALFORMED_POLICY (no JSON object). */
-CHECKED int policy_check(const char *policy, struct kms_error *err);
+/*
+ * Lets the policy in a key's newest record count from now on; after every commit of one.
+ * Errors: INTEGRITY, INTERNAL
+ */
+CHECKED int policy_publish(struct api *api, const struct uuid *key_id, struct kms_error *err);
 
-/* The policy of a key that was given none; pretty-printed as AWS does. */
-void policy_default(const struct keyring *keyring, struct buf *ret);
+/* The same for every key, at start. */
+CHECKED int policy_publish_all(struct api *api, struct kms_error *err);

@@ -53,6 +53,8 @@ int reply_material(const struct key *key, const struct uuid *version_id, char re
 int op_note_version(struct op_call *c, const struct uuid *version_id, struct kms_error *err)
 {
     c->version = uuid_format(version_id);
+    if (!keyspec_is_symmetric(c->key->spec))
+        return 0;
     return reply_material(c->key, version_id, c->material_id, err);
 }
 
@@ -62,7 +64,7 @@ static int add_by_state(json_t *metadata, const struct key *key, struct kms_erro
     const struct version *const current = key_current(key);
     int failed = 0;
 
-    if (current)
+    if (current && keyspec_is_symmetric(key->spec))
         failed |= json_object_set_new(metadata, "CurrentKeyMaterialId",
                                       json_string(current->material_id));
     if (key->state == KEY_PENDING_DELETION)
@@ -71,19 +73,41 @@ static int add_by_state(json_t *metadata, const struct key *key, struct kms_erro
     return failed ? kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer") : 0;
 }
 
+const char *reply_algorithms_name(enum spec_usage usage)
+{
+    static const char *const names[SPEC_USAGES] = {
+        [USAGE_ENCRYPT_DECRYPT] = "EncryptionAlgorithms",
+        [USAGE_SIGN_VERIFY] = "SigningAlgorithms",
+        [USAGE_GENERATE_VERIFY_MAC] = "MacAlgorithms",
+        [USAGE_KEY_AGREEMENT] = "KeyAgreementAlgorithms",
+        [USAGE_ENCAPSULATE_DECAPSULATE] = "EncapsulationAlgorithms",
+    };
+    return names[usage];
+}
+
+json_t *reply_algorithms(const struct key *key)
+{
+    json_t *const names = json_array();
+
+    for (const struct algorithm *const *row = key->spec->algorithms[key->usage]; *row; row++)
+        if (!(*row)->unoffered)
+            (void)json_array_append_new(names, json_string((*row)->name));
+    return names;
+}
+
 int reply_key_metadata(const struct keyring *keyring, const struct key *key, json_t **ret,
                        struct kms_error *err)
 {
     const struct key_record *const record = &key->record;
     json_auto_t *metadata =
-        json_pack("{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:[s], s:b}",
+        json_pack("{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b}",
                   "AWSAccountId", keyring->account, "KeyId", uuid_format(&record->id).text, "Arn",
                   keyring_key_arn(keyring, &record->id).text, "CreationDate",
                   reply_time(record->created_ms), "Enabled", key->state == KEY_ENABLED,
                   "Description", record->description ? record->description : "", "KeyUsage",
                   record->usage, "KeyState", key_state_text(key->state), "Origin", record->origin,
                   "KeyManager", record->manager, "KeySpec", record->spec, "CustomerMasterKeySpec",
-                  record->spec, "EncryptionAlgorithms", "SYMMETRIC_DEFAULT", "MultiRegion", 0);
+                  record->spec, reply_algorithms_name(key->usage), reply_algorithms(key), "MultiRegion", 0);
 
     if (metadata == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");

@@ -20,10 +20,17 @@ json_t *reply_blob(struct span bytes);
 /* Base64 of a secret; ret is a JSON string, whose memory jansson's allocators wipe. */
 CHECKED int reply_secret(const struct secret *secret, json_t **ret, struct kms_error *err);
 
+/* "SigningAlgorithms" and its neighbours, and the list of a key. */
+const char *reply_algorithms_name(enum spec_usage usage);
+json_t *reply_algorithms(const struct key *key);
+
 CHECKED int reply_key_metadata(const struct keyring *keyring, const struct key *key, json_t **ret,
                                struct kms_error *err);
 
-/* Writes down for the audit trail and the answer which version of c->key was used. */
+/*
+ * Writes down for the audit trail and the answer which version of c->key was used. Material of keys
+ * that are not symmetric has no name.
+ */
 CHECKED int op_note_version(struct op_call *c, const struct uuid *version_id,
                             struct kms_error *err);
 

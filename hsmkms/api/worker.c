@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "hsmkms/api/audit_call.h"
+#include "hsmkms/api/notary.h"
 #include "hsmkms/keys/lifecycle.h"
 
 #define US_PER_SECOND INT64_C(1000000)
@@ -70,6 +71,13 @@ static const struct {
     [DUE_DELETION] = { "DeleteKey", NULL, lifecycle_delete_due },
 };
 
+/* Nobody decides about the key any more. */
+static int forget_key(struct api *api, const struct uuid *id, struct kms_error *err)
+{
+    key_policy_drop(api->config.iam, id);
+    return grants_drop_key(api->config.iam, id, err);
+}
+
 static int serve_duty(struct api *api, const struct key *key, enum due_kind kind,
                       struct kms_error *err)
 {
@@ -80,7 +88,8 @@ static int serve_duty(struct api *api, const struct key *key, enum due_kind kind
 
     if (audit_service_intent(api, &event, err) < 0)
         return -1;
-    if (duties[kind].run(api->config.keyring, &key->record.id, err) < 0)
+    if (duties[kind].run(api->config.keyring, &key->record.id, err) < 0 ||
+        (kind == DUE_DELETION && forget_key(api, &key->record.id, err) < 0))
         event.failed = err;
     if (audit_service_result(api, &event, &unrecorded) < 0 && err->code == KMS_ERR_NONE)
         *err = unrecorded;
@@ -134,6 +143,16 @@ size_t worker_round(struct api *api)
     return changed;
 }
 
+/* Signs the audit trail when it is time; what fails now is tried again at the next tick. */
+static void sign_trail(struct api *api)
+{
+    struct kms_error err = { 0 };
+
+    if (api->config.notary && notary_due(api->config.notary) &&
+        notary_sign(api->config.notary, &err) < 0)
+        log_error(api->config.log, LOG_LEVEL_ERROR, "checkpoint", &err);
+}
+
 /* Waits until the next tick; true when it is time to stop. */
 static bool wait_tick(struct worker *worker)
 {
@@ -158,6 +177,7 @@ static void *work(void *arg)
     do {
         watch_clock(worker);
         token_tick(api->config.keyring->token);
+        sign_trail(api);
         if (clock_mono_us() < next_us)
             continue;
         (void)worker_round(api);

@@ -16,6 +16,7 @@
  */
 
 #include "hsmkms/base/buf.h"
+#include "hsmkms/crypto/digest.h"
 
 struct audit;
 
@@ -34,6 +35,11 @@ struct audit_tail {
     char head[AUDIT_HEAD_LEN + 1]; /* SHA-256 of the last whole line, hex */
     size_t segments;
     bool cut; /* audit_open: a torn last line was cut off */
+
+    /* audit_verify alone */
+    uint64_t checkpoints;         /* that cover lines, and do so rightly */
+    uint64_t checkpoint_seq;      /* the last line that they cover */
+    char key[AUDIT_HEAD_LEN + 1]; /* SHA-256 of the key that signed them, hex; "": none */
 };
 
 /*
@@ -72,6 +78,7 @@ CHECKED int audit_write(struct audit *audit, struct buf record, struct kms_error
 struct audit_status {
     bool healthy;
     uint64_t seq;    /* of the last durable record */
+    uint8_t head[SHA256_LEN]; /* and its SHA-256 */
     uint64_t groups; /* group commits since start */
     size_t queued;
     size_t largest_group;
@@ -79,7 +86,8 @@ struct audit_status {
 void audit_status(struct audit *audit, struct audit_status *ret);
 
 /*
- * Reads a whole trail: chain, numbers, segments, and the state sequence. Used by hsmkms-audit.
+ * Reads a whole trail: chain, numbers, segments, the state sequence, and the checkpoints there
+ * are, as far as they had been written when it began. Used by hsmkms-audit.
  *
  * each     called for every good line, or NULL
  * Errors:  INTEGRITY; message names segment, line and what is wrong

@@ -69,6 +69,7 @@ static void note_group(struct committer *c, size_t count)
     c->broken = c->writer.broken;
     c->taken -= count;
     c->status.seq = c->writer.chain.seq;
+    memcpy(c->status.head, c->writer.chain.head, SHA256_LEN);
     c->status.groups += !c->broken;
     if (!c->broken && count > c->status.largest_group)
         c->status.largest_group = count;
@@ -138,6 +139,7 @@ int committer_start(struct committer *ret, struct writer *writer, size_t places,
     *ret = (struct committer){ .writer = *writer, .places = places };
     *writer = (struct writer){ .segment.fd = -1 };
     ret->status.seq = ret->writer.chain.seq;
+    memcpy(ret->status.head, ret->writer.chain.head, SHA256_LEN);
     init_locks(ret);
     ret->waiting = calloc(places, sizeof(*ret->waiting));
     ret->writing = calloc(places, sizeof(*ret->writing));

@@ -129,6 +129,30 @@ static struct span arn_account(const char *arn)
     return span_of(arn, strcspn(arn, ":"));
 }
 
+/* Source: AWS CloudTrail User Guide, CloudTrail userIdentity element. */
+static void append_session(struct buf *ret, const struct audit_record *record)
+{
+    if (record->session_created_ms == 0)
+        return;
+    append_name(ret, "sessionContext");
+    buf_u8(ret, '{');
+    if (record->issuer_id) {
+        append_name(ret, "sessionIssuer");
+        buf_u8(ret, '{');
+        append_text(ret, "type", "Role");
+        append_text(ret, "principalId", record->issuer_id);
+        append_text(ret, "arn", record->issuer_arn);
+        append_text(ret, "accountId", record->account);
+        append_text(ret, "userName", record->issuer_name);
+        buf_u8(ret, '}');
+    }
+    append_name(ret, "attributes");
+    buf_u8(ret, '{');
+    append_text(ret, "creationDate", clock_iso8601(record->session_created_ms).text);
+    append_text(ret, "mfaAuthenticated", "false");
+    buf_text(ret, "}}");
+}
+
 static void append_identity(struct buf *ret, const struct audit_record *record)
 {
     append_name(ret, "userIdentity");
@@ -138,6 +162,7 @@ static void append_identity(struct buf *ret, const struct audit_record *record)
         append_text(ret, "invokedBy", SERVICE_ITSELF);
     } else {
         APPEND_TEXTS(ret, record, identity_members);
+        append_session(ret, record);
     }
     buf_u8(ret, '}');
 }
@@ -192,6 +217,7 @@ static void append_ours(struct buf *ret, const struct audit_record *record)
         buf_printf(ret, "%" PRIu64, record->state_sequence);
     }
     append_text(ret, "keyVersion", record->version_id);
+    append_text(ret, "decidedBy", record->decided_by);
     append_number(ret, "latencyUs", record->latency_us);
 }
 
@@ -213,7 +239,7 @@ int audit_record_format(const struct audit_record *record, struct buf *ret, stru
     append_text(ret, "eventVersion", EVENT_VERSION);
     append_identity(ret, record);
     append_text(ret, "eventTime", clock_iso8601(record->time_ms).text);
-    append_text(ret, "eventSource", EVENT_SOURCE);
+    append_text(ret, "eventSource", record->event_source ? record->event_source : EVENT_SOURCE);
     append_text(ret, "eventName", record->event_name);
     append_text(ret, "awsRegion", record->region);
     append_origin(ret, record);

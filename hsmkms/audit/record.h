@@ -26,13 +26,17 @@ struct audit_resource {
 struct audit_record {
     enum audit_phase phase;
     int64_t time_ms;
+    const char *event_source; /* NULL: kms.amazonaws.com */
     const char *event_name;   /* "Encrypt" */
     bool read_only;
     bool service_event;       /* AwsServiceEvent: the worker's own doing; no caller */
 
     /* who: userIdentity */
-    const char *identity_type; /* IAMUser, Root, AWSService */
+    const char *identity_type; /* IAMUser, Root, AssumedRole, AWSService */
     const char *principal_id, *arn, *account, *access_key_id, *user_name; /* NULL or "": absent */
+
+    int64_t session_created_ms; /* temporary credentials: when they were made; 0: long-term ones */
+    const char *issuer_id, *issuer_arn, *issuer_name; /* role behind a session, or NULL */
 
     /* from where */
     const char *source_ip, *user_agent, *host, *tls_version, *tls_cipher;
@@ -50,6 +54,7 @@ struct audit_record {
 
     uint64_t state_sequence; /* intents and results; 0: absent */
     const char *version_id;  /* key version used, or NULL */
+    const char *decided_by;  /* policy statement or grant that allowed it, or NULL */
     int64_t latency_us;
 };
 

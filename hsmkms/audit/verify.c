@@ -6,6 +6,7 @@
 
 #include "hsmkms/audit/lines.h"
 #include "hsmkms/audit/walk.h"
+#include "hsmkms/audit/witness.h"
 #include "hsmkms/base/encode.h"
 
 #define NEWEST_PATIENCE 20 /* one second for a line that a service is writing just now */
@@ -36,25 +37,57 @@ static int open_dir(const char *dir, struct kms_error *err)
     return fd;
 }
 
+/* Who looks at each good line. */
+struct lookers {
+    struct witness *witness;
+    audit_line_fn *each; /* or NULL */
+    void *arg;
+};
+
+static void show_line(void *arg, uint64_t seq, struct span line)
+{
+    const struct lookers *const lookers = arg;
+
+    witness_line(lookers->witness, seq, line);
+    if (lookers->each)
+        lookers->each(lookers->arg, seq, line);
+}
+
+static int verify_dir(int dir_fd, audit_line_fn *each, void *arg, struct audit_tail *ret,
+                      struct kms_error *err)
+{
+    AUTO(segment_list) list = { 0 };
+    AUTO(witness) witness = { 0 };
+    struct lookers lookers = { &witness, each, arg };
+    struct walk walk = { .each = show_line, .arg = &lookers };
+    struct audit_tail tail = { 0 };
+
+    /* the checkpoints first: what they cover must be on disk when the segments are looked at */
+    if (witness_open(dir_fd, &witness, err) < 0 || segment_list_load(dir_fd, &list, err) < 0 ||
+        verify_all(dir_fd, &walk, &list, err) < 0 ||
+        witness_end(&witness, walk.chain.seq, err) < 0 ||
+        witness_key(&witness, tail.key, err) < 0)
+        return -1;
+    tail.seq = walk.chain.seq;
+    tail.state_sequence = walk.chain.state_sequence;
+    tail.segments = list.count;
+    tail.checkpoints = witness.count;
+    tail.checkpoint_seq = witness.before.seq;
+    hex_format(tail.head, SPAN_ARRAY(walk.chain.head));
+    *ret = tail;
+    return 0;
+}
+
 int audit_verify(const char *dir, audit_line_fn *each, void *arg, struct audit_tail *ret,
                  struct kms_error *err)
 {
-    AUTO(segment_list) list = { 0 };
-    struct walk walk = { .each = each, .arg = arg };
     const int dir_fd = open_dir(dir, err);
 
     if (dir_fd < 0)
         return -1;
-    const bool good =
-        segment_list_load(dir_fd, &list, err) == 0 && verify_all(dir_fd, &walk, &list, err) == 0;
+    const int result = verify_dir(dir_fd, each, arg, ret, err);
     (void)close(dir_fd); /* read-only */
-    if (!good)
-        return -1;
-    *ret = (struct audit_tail){ .seq = walk.chain.seq,
-                                .state_sequence = walk.chain.state_sequence,
-                                .segments = list.count };
-    hex_format(ret->head, SPAN_ARRAY(walk.chain.head));
-    return 0;
+    return result;
 }
 
 /* Reads one segment without checking it: calls each for lines from number from on. */

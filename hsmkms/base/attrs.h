@@ -25,3 +25,6 @@ static inline bool size_add(size_t a, size_t b, size_t *ret_sum)
 {
     return !__builtin_add_overflow(a, b, ret_sum);
 }
+
+/* A large local that is filled before it is read: hardened builds zero every other one. */
+#define UNINITIALIZED __attribute__((uninitialized))

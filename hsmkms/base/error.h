@@ -21,7 +21,7 @@ enum kms_err {
 
 struct kms_error {
     enum kms_err code;
-    char message[1024]; /* for the client: no key bytes, PINs, SQL or paths */
+    char message[1536]; /* for the client: no key bytes, PINs, SQL or paths */
     char detail[256];   /* for the log: CK_RV name, SQL state, errno text */
     const char *where;  /* file:line of the failure */
 };

@@ -5,7 +5,7 @@
  * answer. Every change is audited before it begins and after it ended. Knows no sockets; whoever
  * calls has made sure who asks.
  *
- * A request is {"Command": name, <fields>}; all fields are strings. An answer is
+ * A request is {"Command": name, <fields>} as admin_table.h has them. An answer is
  * {"Result": {...}} or {"Error": {"Code": name of errors.def, "Message": text}}.
  */
 
@@ -15,16 +15,17 @@
 
 #include "hsmkms/audit/audit.h"
 #include "hsmkms/http/server.h"
+#include "hsmkms/api/api.h"
 #include "hsmkms/iam/access_key.h"
-#include "hsmkms/keys/catalog.h"
 
 /* What commands work with; lives as long as whoever runs them. */
 struct admin_services {
     struct iam *iam;
+    struct api *api;
+    struct keyring *keyring;
     struct audit *audit;
     struct token *token;
     struct store *store;
-    struct catalog *catalog;
     struct http_server *http; /* NULL: status says nothing of it */
     const struct clock *clock;
     const char *account, *region;

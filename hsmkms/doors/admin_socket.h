@@ -10,7 +10,7 @@
 #include "hsmkms/base/log.h"
 #include "hsmkms/doors/admin_commands.h"
 
-#define ADMIN_LINE_MAX    65536 /* bytes, without the newline */
+#define ADMIN_LINE_MAX    ((size_t)10 << 20) /* bytes, without the newline: an import */
 #define ADMIN_CONNECTIONS 8     /* served at a time; more wait to be accepted */
 #define ADMIN_DEADLINE_MS 5000  /* for a whole line to arrive, and for the answer to be taken */
 

@@ -8,17 +8,9 @@
  * Source: AWS KMS API Reference; Smithy 2.0, AWS JSON 1.1 protocol.
  */
 
-#include "hsmkms/api/api.h"
-#include "hsmkms/http/server.h"
-#include "hsmkms/http/sigv4.h"
+#include "hsmkms/doors/aws_call.h"
 
-/* The context of both doors; read-only while the server runs. */
-struct door_aws {
-    struct api *api;
-    const struct log *log;
-    struct sigv4_policy sigv4; /* service "kms" */
-};
-
+/* Its context is a struct door_aws, like that of the one below. */
 extern const struct door door_aws_json;
 
 /*

@@ -96,6 +96,11 @@ static const char *token_health(struct door_health *health)
     return token_answers(health) ? "ok" : "probe failed";
 }
 
+bool door_health_token(struct door_health *health)
+{
+    return strcmp(token_health(health), "ok") == 0;
+}
+
 static const char *audit_health(struct door_health *health)
 {
     struct audit_status status;
@@ -117,6 +122,14 @@ static const struct {
     { "audit", audit_health },
     { "http", http_health },
 };
+
+bool door_health_is_good(struct door_health *health)
+{
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (strcmp(parts[i].judge(health), "ok") != 0)
+            return false;
+    return true;
+}
 
 static int write_health(struct door_health *health, struct buf *ret)
 {

@@ -35,5 +35,11 @@ void door_health_free(struct door_health *health);
  */
 void door_health_set_server(struct door_health *health, struct http_server *server);
 
+/* Whether the token answers, as /health says it: one probe answers for cache_ms. */
+bool door_health_token(struct door_health *health);
+
+/* Whether /health would be green; asks the token at most once in cache_ms. Any thread. */
+bool door_health_is_good(struct door_health *health);
+
 /* The context is a struct door_health. */
 extern const struct door door_health;

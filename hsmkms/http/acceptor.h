@@ -9,7 +9,7 @@
 
 #include "hsmkms/http/listener.h"
 
-#define ACCEPTOR_LISTENERS 3
+#define ACCEPTOR_LISTENERS 4
 
 struct acceptor;
 

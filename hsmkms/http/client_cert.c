@@ -33,7 +33,7 @@ static bool has_ordinary_key(gnutls_x509_crt_t crt)
     gnutls_datum_t modulus = { 0 }, exponent = { 0 };
     const int kind = gnutls_x509_crt_get_pk_algorithm(crt, &bits);
 
-    if (kind == GNUTLS_PK_ECDSA)
+    if (kind == GNUTLS_PK_ECDSA || kind == GNUTLS_PK_EDDSA_ED25519)
         return true; /* a curve that GnuTLS knows */
     if (kind != GNUTLS_PK_RSA && kind != GNUTLS_PK_RSA_PSS)
         return false; /* the priorities offer no signature for it */

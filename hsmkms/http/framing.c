@@ -6,7 +6,7 @@
 /* One header, one meaning: a second one of these is refused. A name ending in '*' is a prefix. */
 static const char *const singletons[] = {
     "host",          "content-length", "transfer-encoding", "content-type", "content-encoding",
-    "authorization", "x-amz-*",        "x-vault-token",     "expect",
+    "authorization", "x-amz-*",        "expect",
 };
 
 /* RFC 9110 section 5.6.2. */

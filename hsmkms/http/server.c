@@ -24,7 +24,7 @@ struct http_server {
     struct listener_shared shared;
     struct connections *connections;
     struct service *service, *ops_service;
-    struct tls *tls;
+    struct tls *https_tls, *kes_tls;
     struct listener *listeners[ACCEPTOR_LISTENERS];
     size_t listener_count;
     struct acceptor *acceptor;
@@ -76,16 +76,23 @@ static int start_listeners(struct http_server *server, struct kms_error *err)
                                      .address = s->https_address,
                                      .port = s->https_port,
                                      .epoll_workers = EPOLL_WORKERS,
-                                     .tls = server->tls,
-                                     .doors = server->config.service_doors,
+                                     .tls = server->https_tls,
+                                     .doors = server->config.https_doors,
                                      .service = server->service };
     struct listener_config http = { .name = "http",
                                     .address = s->http_address,
                                     .port = s->http_port,
                                     .loopback_only = true,
                                     .epoll_workers = EPOLL_WORKERS,
-                                    .doors = server->config.service_doors,
+                                    .doors = server->config.http_doors,
                                     .service = server->service };
+    struct listener_config kes = { .name = "kes",
+                                   .address = s->kes_address,
+                                   .port = server->config.kes_doors ? s->kes_port : 0,
+                                   .epoll_workers = EPOLL_WORKERS,
+                                   .tls = server->kes_tls,
+                                   .doors = server->config.kes_doors,
+                                   .service = server->service };
     struct listener_config ops = { .name = "ops",
                                    .address = s->ops_address,
                                    .port = s->ops_port,
@@ -93,9 +100,44 @@ static int start_listeners(struct http_server *server, struct kms_error *err)
                                    .doors = server->config.ops_doors,
                                    .service = server->ops_service };
 
-    if (start_listener(server, &https, err) < 0 || start_listener(server, &http, err) < 0)
+    if (start_listener(server, &https, err) < 0 || start_listener(server, &http, err) < 0 ||
+        start_listener(server, &kes, err) < 0)
         return -1;
     return start_listener(server, &ops, err);
+}
+
+static int make_https_tls(struct http_server *server, struct kms_error *err)
+{
+    const struct settings *const s = server->config.settings;
+    struct tls_config config = { .certificate = s->https_certificate,
+                                 .key = s->https_key,
+                                 .priority = s->https_priority,
+                                 .client_ca = s->https_client_ca,
+                                 .client_crl = s->https_client_crl };
+
+    if (s->https_port == 0)
+        return 0;
+    if (tls_clients_parse(s->https_client_certificates, &config.clients, err) < 0)
+        return -1;
+    return tls_new(&config, &server->https_tls, err);
+}
+
+/* Any certificate is taken as a key: what it may is the door's to find out. */
+static int make_kes_tls(struct http_server *server, struct kms_error *err)
+{
+    const struct settings *const s = server->config.settings;
+    const bool own = s->kes_certificate[0] || s->kes_key[0];
+    const struct tls_config config = { .certificate = own ? s->kes_certificate
+                                                          : s->https_certificate,
+                                       .key = own ? s->kes_key : s->https_key,
+                                       .priority = s->https_priority,
+                                       .clients = TLS_CLIENTS_REQUEST,
+                                       .client_ca = "",
+                                       .client_crl = "" };
+
+    if (s->kes_port == 0 || server->config.kes_doors == NULL)
+        return 0;
+    return tls_new(&config, &server->kes_tls, err);
 }
 
 /* The soft limit of descriptors is raised to what the connections need, as far as it may. */
@@ -117,7 +159,7 @@ static int start_parts(struct http_server *server, struct kms_error *err)
     const struct settings *const s = server->config.settings;
 
     want_descriptors(server);
-    if (s->https_port && tls_new(s, &server->tls, err) < 0)
+    if (make_https_tls(server, err) < 0 || make_kes_tls(server, err) < 0)
         return -1;
     if (start_services(server, err) < 0)
         return -1;
@@ -184,13 +226,16 @@ void http_server_stop(struct http_server *server, int64_t drain_ms)
     connections_stop(server->connections); /* its tick uses the services */
     service_stop(server->service);
     service_stop(server->ops_service);
-    tls_free(server->tls);
+    tls_free(server->https_tls);
+    tls_free(server->kes_tls);
     free(server);
 }
 
 int http_server_reload_tls(struct http_server *server, struct kms_error *err)
 {
-    return server->tls ? tls_reload(server->tls, err) : 0;
+    if (server->https_tls && tls_reload(server->https_tls, err) < 0)
+        return -1;
+    return server->kes_tls ? tls_reload(server->kes_tls, err) : 0;
 }
 
 void http_server_status(struct http_server *server, struct http_status *ret)

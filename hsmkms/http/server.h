@@ -40,7 +40,7 @@ struct http_request {
     int64_t received_ms; /* wall time when the headers were complete */
     const char *peer;   /* address without port */
     const char *tls_version, *tls_cipher; /* "" when the connection is plain */
-    const char *listener; /* "https", "http" or "ops": the listener it came by */
+    const char *listener; /* "https", "http" "kes" or "ops": the listener it came by */
     struct http_client_cert client_cert;
 };
 
@@ -101,8 +101,9 @@ struct http_config {
     const struct settings *settings;
     const struct clock *clock;
     const struct log *log;
-    const struct http_door *service_doors; /* on the http and https listeners */
+    const struct http_door *https_doors, *http_doors; /* on the listeners of these names */
     const struct http_door *ops_doors;     /* on the ops listener */
+    const struct http_door *kes_doors;     /* on the kes listener; NULL: there is none */
 };
 
 /*
@@ -119,7 +120,8 @@ CHECKED int http_server_start(const struct http_config *config, struct http_serv
  */
 void http_server_stop(struct http_server *server, int64_t drain_ms);
 
-/* Reads certificate, key, client CAs and CRLs again. Errors: CONFIG; the old ones all stay. */
+/* Reads certificate, key, client CAs and CRLs again. Errors: CONFIG; then those of a listener
+ * all stay as they are. */
 CHECKED int http_server_reload_tls(struct http_server *server, struct kms_error *err);
 
 struct http_status {

@@ -287,18 +287,6 @@ static int fail_unrecognized(struct kms_error *err)
                     "The security token included in the request is invalid.");
 }
 
-static int check_token(struct check *check, struct kms_error *err)
-{
-    const struct sigv4_policy *const policy = check->policy;
-
-    if (check->token == NULL)
-        return 0;
-    if (policy->session_token == NULL)
-        return fail_unrecognized(err);
-    return policy->session_token(policy->ctx, check->scope.access_key_id, span_text(check->token),
-                                 err);
-}
-
 /* At most 128 letters, digits and underscores. Source: AWS IAM API Reference, AccessKey. */
 static bool is_access_key_id(struct span id)
 {
@@ -314,12 +302,16 @@ static bool is_access_key_id(struct span id)
 static int find_key(struct check *check, struct secret *ret_key, struct kms_error *err)
 {
     const struct sigv4_policy *const policy = check->policy;
-    const struct signing_scope scope = { check->scope.access_key_id, check->scope.date,
-                                         check->scope.region, check->scope.service };
+    const struct credential_claim claim = {
+        .scope = { check->scope.access_key_id, check->scope.date, check->scope.region,
+                   check->scope.service },
+        .session_token = check->token ? span_text(check->token) : (struct span){ 0 },
+        .now_ms = check->now_ms,
+    };
 
-    if (!is_access_key_id(scope.access_key_id))
+    if (!is_access_key_id(claim.scope.access_key_id))
         return fail_unrecognized(err);
-    return policy->signing_key(policy->ctx, &scope, ret_key, &check->principal, err);
+    return policy->signing_key(policy->ctx, &claim, ret_key, &check->principal, err);
 }
 
 /* The signature */
@@ -431,7 +423,7 @@ typedef int check_step(struct check *check, struct kms_error *err);
  * signature, an expired token before a wrong secret. */
 static check_step *const steps[] = {
     check_target, check_single,     check_location, check_form,  check_mandatory, check_date,
-    check_window, check_credential, check_scope,    check_token, check_signature,
+    check_window, check_credential, check_scope,    check_signature,
 };
 
 int sigv4_verify(const struct sigv4_policy *policy, const struct http_request *request,
@@ -439,10 +431,13 @@ int sigv4_verify(const struct sigv4_policy *policy, const struct http_request *r
 {
     struct check check = { .policy = policy, .request = request, .now_ms = now_ms };
 
-    for (size_t i = 0; i < ARRAY_LEN(steps); i++)
-        if (steps[i](&check, err) < 0)
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        if (steps[i](&check, err) < 0) {
+            principal_done(&check.principal);
             return -1;
-    *ret = check.principal;
+        }
+    }
+    *ret = check.principal; /* with its references */
     return 0;
 }
 

@@ -11,7 +11,7 @@
 
 #include "hsmkms/crypto/digest.h"
 #include "hsmkms/http/server.h"
-#include "hsmkms/iam/access_key.h"
+#include "hsmkms/iam/iam.h"
 
 struct sigv4_policy {
     const char *service; /* "kms" */
@@ -21,23 +21,17 @@ struct sigv4_policy {
     bool token_must_be_signed;  /* x-amz-security-token, when present */
     bool normalize_path;        /* every service but S3 */
 
-    /* access_key_signing_key, or a test's */
-    int (*signing_key)(void *ctx, const struct signing_scope *scope, struct secret *ret_key,
+    /* iam_signing_key, or a test's */
+    int (*signing_key)(void *ctx, const struct credential_claim *claim, struct secret *ret_key,
                        struct principal *ret_principal, struct kms_error *err);
-
-    /*
-     * Whether a session token is authentic, of this access key and not expired. NULL: there are
-     * none, a request with one is refused. Errors: UNRECOGNIZED_CLIENT, EXPIRED_TOKEN.
-     */
-    int (*session_token)(void *ctx, struct span access_key_id, struct span token,
-                         struct kms_error *err);
-    void *ctx; /* of both */
+    void *ctx;
 };
 
 /*
  * Who signed this request. A signature in the query string is not accepted.
  *
  * now_ms   one reading of the clock for the whole request
+ * ret      owned by the caller: principal_done()
  * Errors:  MISSING_TOKEN, INCOMPLETE_SIGNATURE, INVALID_SIGNATURE, UNRECOGNIZED_CLIENT,
  *          EXPIRED_TOKEN with AWS's texts; VALIDATION without a text (target malformed)
  */

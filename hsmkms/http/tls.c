@@ -171,7 +171,7 @@ static int check_priority(const char *priority, struct kms_error *err)
     return 0;
 }
 
-static int read_clients(const char *word, enum tls_clients *ret, struct kms_error *err)
+int tls_clients_parse(const char *word, enum tls_clients *ret, struct kms_error *err)
 {
     static const char *const words[] = {
         [TLS_CLIENTS_OFF] = "off",
@@ -189,29 +189,43 @@ static int read_clients(const char *word, enum tls_clients *ret, struct kms_erro
                     "https.client_certificates must be off, request or require");
 }
 
-static int copy_texts(struct tls *tls, const struct settings *s, struct kms_error *err)
+/*
+ * What is signed with Ed25519 is a client's proof alone: keys that an application made for itself,
+ * as clients of KES do. The server's own key is RSA or EC.
+ */
+static char *make_priority(const struct tls_config *config)
 {
-    tls->certificate_path = strdup(s->https_certificate);
-    tls->key_path = strdup(s->https_key);
-    tls->priority = strdup(*s->https_priority ? s->https_priority : default_priority);
-    tls->client_ca_path = strdup(s->https_client_ca);
-    tls->client_crl_path = strdup(s->https_client_crl);
+    const char *const more = config->clients == TLS_CLIENTS_OFF ? "" : ":+SIGN-EDDSA-ED25519";
+    char *text = NULL;
+
+    if (*config->priority)
+        return strdup(config->priority);
+    return asprintf(&text, "%s%s", default_priority, more) < 0 ? NULL : text;
+}
+
+static int copy_texts(struct tls *tls, const struct tls_config *config, struct kms_error *err)
+{
+    tls->certificate_path = strdup(config->certificate);
+    tls->key_path = strdup(config->key);
+    tls->priority = make_priority(config);
+    tls->client_ca_path = strdup(config->client_ca);
+    tls->client_crl_path = strdup(config->client_crl);
     if (!tls->certificate_path || !tls->key_path || !tls->priority || !tls->client_ca_path ||
         !tls->client_crl_path)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for TLS");
     return 0;
 }
 
-int tls_new(const struct settings *settings, struct tls **ret, struct kms_error *err)
+int tls_new(const struct tls_config *config, struct tls **ret, struct kms_error *err)
 {
     struct tls *const tls = calloc(1, sizeof(*tls));
 
     if (tls == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for TLS");
     (void)pthread_mutex_init(&tls->lock, NULL); /* cannot fail with default attributes */
-    if (copy_texts(tls, settings, err) < 0 ||
-        read_clients(settings->https_client_certificates, &tls->clients, err) < 0 ||
-        check_priority(tls->priority, err) < 0 || tls_reload(tls, err) < 0) {
+    tls->clients = config->clients;
+    if (copy_texts(tls, config, err) < 0 || check_priority(tls->priority, err) < 0 ||
+        tls_reload(tls, err) < 0) {
         tls_free(tls);
         return -1;
     }

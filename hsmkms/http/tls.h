@@ -32,8 +32,19 @@ struct tls_identity {
 
 struct tls;
 
-/* As the https settings say. Errors: CONFIG (message names the file or the setting) */
-CHECKED int tls_new(const struct settings *settings, struct tls **ret, struct kms_error *err);
+/* Texts are borrowed for the call. */
+struct tls_config {
+    const char *certificate, *key; /* PEM files */
+    const char *priority;          /* "": ours */
+    enum tls_clients clients;
+    const char *client_ca, *client_crl; /* PEM files, with TLS_CLIENTS_REQUIRE; crl "": none */
+};
+
+/* "off", "request" or "require". Errors: CONFIG. */
+CHECKED int tls_clients_parse(const char *word, enum tls_clients *ret, struct kms_error *err);
+
+/* Errors: CONFIG (message names the file or the setting) */
+CHECKED int tls_new(const struct tls_config *config, struct tls **ret, struct kms_error *err);
 
 /* Reads all files again. Errors: CONFIG; the old identity stays. */
 CHECKED int tls_reload(struct tls *tls, struct kms_error *err);

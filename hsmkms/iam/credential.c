@@ -15,7 +15,8 @@ static int bound_bytes(const struct iam_config *config, const struct access_key_
     append_sized(ret, SPAN_LITERAL(CREDENTIAL_DOMAIN));
     append_sized(ret, uuid_span(&config->installation));
     append_sized(ret, span_text(record->id));
-    append_sized(ret, span_text(record->principal));
+    append_sized(ret, span_text(record->account));
+    append_sized(ret, span_text(record->owner));
     buf_u64(ret, (uint64_t)record->serial);
     return buf_check(ret, err);
 }

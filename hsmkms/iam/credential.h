@@ -12,7 +12,7 @@
 #define CREDENTIAL_LEN (TOKEN_IV_LEN + ACCESS_KEY_SECRET_LEN + TOKEN_TAG_LEN)
 
 /*
- * Wraps a secret for a record; its id, principal and serial must be set and are bound.
+ * Wraps a secret for a record; its id, account, owner and serial must be set and are bound.
  *
  * secret   ACCESS_KEY_SECRET_LEN bytes
  * ret      CREDENTIAL_LEN bytes are appended; caller owns it

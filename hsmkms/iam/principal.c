@@ -2,17 +2,15 @@
 
 #include <stdio.h>
 
-#include "hsmkms/base/buf.h"
-#include "hsmkms/crypto/digest.h"
+#include "hsmkms/iam/session.h"
 
-#define USER_NAME_MAX  64
-#define USER_ID_DOMAIN "hsmkms user"
+#define BASE32_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 /* RFC 4648 section 6: 5 bits a letter; 80 bits need no padding. */
 void unique_id_format(char ret[UNIQUE_ID_LEN + 1], const char *prefix,
                       const uint8_t bits[UNIQUE_ID_BITS])
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    static const char letters[] = BASE32_LETTERS;
     unsigned pending = 0, pending_bits = 0;
     size_t at = strlen(prefix);
 
@@ -26,44 +24,72 @@ void unique_id_format(char ret[UNIQUE_ID_LEN + 1], const char *prefix,
     ret[at] = '\0';
 }
 
-bool principal_user_name_valid(const char *user_name)
+bool unique_id_valid(struct span text, const char *prefix)
+{
+    const size_t prefix_len = strlen(prefix);
+
+    if (text.len != UNIQUE_ID_LEN || memcmp(text.ptr, prefix, prefix_len) != 0)
+        return false;
+    for (size_t i = prefix_len; i < text.len; i++)
+        if (text.ptr[i] == '\0' || strchr(BASE32_LETTERS, text.ptr[i]) == NULL)
+            return false;
+    return true;
+}
+
+bool identity_name_valid(const char *name)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                                   "0123456789+=,.@_-";
-    const size_t len = strnlen(user_name, USER_NAME_MAX + 1);
+    const size_t len = strnlen(name, IDENTITY_NAME_MAX + 1);
 
-    return len >= 1 && len <= USER_NAME_MAX && strspn(user_name, allowed) == len;
+    return len >= 1 && len <= IDENTITY_NAME_MAX && strspn(name, allowed) == len;
 }
 
-/* Made from names rather than stored, so there is nothing to keep in step. */
-static int user_id(const char *account, const char *user_name, char ret[UNIQUE_ID_LEN + 1],
-                   struct kms_error *err)
-{
-    uint8_t digest[SHA256_LEN];
-    AUTO(buf) text = { 0 };
+/* Every text that goes in here has a shorter bound than its room. */
+#define PUT(room, ...) ((void)snprintf((room), sizeof(room), __VA_ARGS__))
 
-    buf_printf(&text, USER_ID_DOMAIN "/%s/%s", account, user_name);
-    if (buf_check(&text, err) < 0 || sha256_of(buf_span(&text), digest, err) < 0)
-        return -1;
-    unique_id_format(ret, "AIDA", digest);
-    return 0;
+void principal_of_root(const char *account, const char *access_key_id, struct principal *ret)
+{
+    *ret = (struct principal){ .kind = PRINCIPAL_ROOT };
+    PUT(ret->account, "%s", account);
+    PUT(ret->arn, "arn:aws:iam::%s:root", account);
+    PUT(ret->principal_arn, "%s", ret->arn);
+    PUT(ret->id, "%s", account);
+    PUT(ret->access_key_id, "%s", access_key_id);
 }
 
-int principal_of_user(const char *account, const char *user_name, const char *access_key_id,
-                      struct principal *ret, struct kms_error *err)
+/* What users and sessions have in common. */
+static void begin(enum principal_kind kind, struct identity *identity, struct session *session,
+                  const char *access_key_id, struct principal *ret)
 {
-    const bool root = user_name[0] == '\0';
-    struct principal made = { .kind = root ? PRINCIPAL_ROOT : PRINCIPAL_USER };
-    char id[UNIQUE_ID_LEN + 1] = "";
+    *ret = (struct principal){ .kind = kind, .identity = identity, .session = session };
+    PUT(ret->account, "%s", identity->account);
+    PUT(ret->principal_arn, "%s", identity->arn);
+    PUT(ret->unique_id, "%s", identity->unique_id);
+    PUT(ret->access_key_id, "%s", access_key_id);
+}
 
-    if (!root && user_id(account, user_name, id, err) < 0)
-        return -1;
-    (void)snprintf(made.account, sizeof(made.account), "%s", account);
-    (void)snprintf(made.arn, sizeof(made.arn), "arn:aws:iam::%s:%s%s", account,
-                   root ? "root" : "user/", user_name);
-    (void)snprintf(made.id, sizeof(made.id), "%s", root ? account : id);
-    (void)snprintf(made.user_name, sizeof(made.user_name), "%s", user_name);
-    (void)snprintf(made.access_key_id, sizeof(made.access_key_id), "%s", access_key_id);
-    *ret = made;
-    return 0;
+void principal_of_user(struct identity *user, struct session *session, const char *access_key_id,
+                       struct principal *ret)
+{
+    begin(PRINCIPAL_USER, user, session, access_key_id, ret);
+    PUT(ret->arn, "%s", user->arn);
+    PUT(ret->id, "%s", user->unique_id);
+    PUT(ret->user_name, "%s", user->name);
+}
+
+void principal_of_session(struct identity *role, struct session *session, const char *session_name,
+                          const char *access_key_id, struct principal *ret)
+{
+    begin(PRINCIPAL_ROLE_SESSION, role, session, access_key_id, ret);
+    PUT(ret->arn, "arn:aws:sts::%s:assumed-role/%s/%s", role->account, role->name, session_name);
+    PUT(ret->id, "%s:%s", role->unique_id, session_name);
+    PUT(ret->session_name, "%s", session_name);
+}
+
+void principal_done(struct principal *principal)
+{
+    identity_unref(principal->identity);
+    session_unref(principal->session);
+    *principal = (struct principal){ 0 };
 }

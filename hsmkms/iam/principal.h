@@ -36,21 +36,26 @@ struct principal {
     struct session *session;   /* temporary credentials; NULL: long-term ones */
 };
 
+/* Gives the references back and zeroes it. */
+void principal_done(struct principal *principal);
+
 /* "AKIA", "AIDA" and the like with 80 bits behind. Source: AWS IAM User Guide, IAM identifiers. */
 void unique_id_format(char ret[UNIQUE_ID_LEN + 1], const char *prefix,
                       const uint8_t bits[UNIQUE_ID_BITS]);
 
-/* 1..64 of [A-Za-z0-9+=,.@_-]. Source: AWS IAM User Guide, IAM and AWS STS quotas. */
-CHECKED bool principal_user_name_valid(const char *user_name);
+/* True for 20 letters that begin with the prefix and go on as unique_id_format() writes them. */
+CHECKED bool unique_id_valid(struct span text, const char *prefix);
 
-/*
- * The principal that an access key stands for.
- *
- * account        12 digits
- * user_name      valid, or "" for the account root
- * access_key_id  at most 128 characters
- * ret            id is the same for the same account and user, for ever
- * Errors:        INTERNAL
- */
-CHECKED int principal_of_user(const char *account, const char *user_name, const char *access_key_id,
-                              struct principal *ret, struct kms_error *err);
+/* 1..64 of [A-Za-z0-9+=,.@_-]. Source: AWS IAM User Guide, IAM and AWS STS quotas. */
+CHECKED bool identity_name_valid(const char *name);
+
+/* The root of an account. access_key_id: at most 128 characters. */
+void principal_of_root(const char *account, const char *access_key_id, struct principal *ret);
+
+/* A user, long-term or by temporary credentials; takes over both references (session: or NULL). */
+void principal_of_user(struct identity *user, struct session *session, const char *access_key_id,
+                       struct principal *ret);
+
+/* A session of a role; takes over both references. */
+void principal_of_session(struct identity *role, struct session *session, const char *session_name,
+                          const char *access_key_id, struct principal *ret);

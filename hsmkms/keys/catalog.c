@@ -6,6 +6,8 @@
 #define HASH_NONFATAL_OOM 1 /* a table that cannot grow does not end the process */
 #include <uthash.h>
 
+#include "hsmkms/base/lock.h"
+
 /* Pointers in ascending order of what compare says; grows by doubling. */
 struct sorted {
     void **items;
@@ -162,16 +164,11 @@ static void pointing_remove(struct catalog *catalog, const struct alias *alias)
 struct catalog *catalog_new(void)
 {
     struct catalog *const catalog = calloc(1, sizeof(*catalog));
-    pthread_rwlockattr_t prefer_writer;
 
-    if (catalog == NULL)
+    if (catalog && !lock_init_fair(&catalog->lock)) {
+        free(catalog);
         return NULL;
-    /* a change must not wait for readers that never stop coming */
-    (void)pthread_rwlockattr_init(&prefer_writer);
-    (void)pthread_rwlockattr_setkind_np(&prefer_writer,
-                                        PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    (void)pthread_rwlock_init(&catalog->lock, &prefer_writer);
-    (void)pthread_rwlockattr_destroy(&prefer_writer);
+    }
     return catalog;
 }
 

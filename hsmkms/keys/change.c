@@ -120,19 +120,44 @@ static void abandon_version(struct change *change, struct version_record *record
         return;
 }
 
+/* Makes the token's object or pair; what proves it in later calls goes into the record. */
+static int make_object(const struct change *change, struct version_record *record,
+                       struct kms_error *err)
+{
+    struct token *const token = change->keyring->token;
+    const struct key *const key = change->next;
+    struct token_public public_key;
+    uint8_t canary[TOKEN_CANARY_LEN];
+    char label[64];
+
+    (void)snprintf(label, sizeof(label), "hsmkms:kv:%s", uuid_format(&record->id).text);
+    if (key->spec->type == SPEC_PAIR) {
+        if (token_pair_generate(token, key->spec->kind, keyspec_token_use(key->usage), &record->id,
+                                label, &public_key, err) < 0)
+            return -1;
+        buf_append(&record->public_key, token_public_span(&public_key));
+        return buf_check(&record->public_key, err);
+    }
+    if (token_key_generate(token, key->spec->kind, &record->id, label, canary, err) < 0)
+        return -1;
+    buf_append(&record->canary, SPAN_ARRAY(canary));
+    return buf_check(&record->canary, err);
+}
+
 /* The object is made and verified: the version becomes the one that encrypts. */
 static int adopt_version(struct change *change, struct version_record *record,
-                         const uint8_t canary[TOKEN_CANARY_LEN], struct kms_error *err)
+                         struct kms_error *err)
 {
-    const int64_t block = keyring_first_block(change->keyring);
+    const bool counted = keyspec_is_symmetric(change->next->spec);
+    const int64_t block = counted ? keyring_first_block(change->keyring) : 0;
 
-    buf_append(&record->canary, span_of(canary, TOKEN_CANARY_LEN));
-    if (buf_check(&record->canary, err) < 0 || record_set_text(&record->state, "Usable", err) < 0)
+    if (record_set_text(&record->state, "Usable", err) < 0)
         return -1;
     record->reserved = block;
     record->rotated_ms = record->reason ? clock_wall_ms(change->keyring->clock) : 0;
 
-    struct budget *const budget = budget_new(1, block); /* the canary was the first invocation */
+    /* the canary was the first invocation */
+    struct budget *const budget = budget_new(counted, block);
     if (budget == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a budget");
     const int added = key_add_version(change->next, record, budget, err);
@@ -145,8 +170,6 @@ static int adopt_version(struct change *change, struct version_record *record,
 
 int change_make_version(struct change *change, const char *reason, struct kms_error *err)
 {
-    uint8_t canary[TOKEN_CANARY_LEN];
-    char label[64];
     struct version_record record __attribute__((cleanup(version_record_done))) = { 0 };
 
     if (draft_version(change, reason, &record, err) < 0 ||
@@ -154,13 +177,11 @@ int change_make_version(struct change *change, const char *reason, struct kms_er
         change_put_version(change, &record, err) < 0 || commit_staged(change, err) < 0)
         return -1;
 
-    (void)snprintf(label, sizeof(label), "hsmkms:kv:%s", uuid_format(&record.id).text);
-    if (token_key_generate(change->keyring->token, TOKEN_AES_GCM, &record.id, label, canary, err) <
-        0) {
+    if (make_object(change, &record, err) < 0) {
         abandon_version(change, &record);
         return -1;
     }
-    return adopt_version(change, &record, canary, err);
+    return adopt_version(change, &record, err);
 }
 
 void change_note_rotation(struct change *change, const char *reason)

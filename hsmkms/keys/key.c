@@ -43,11 +43,11 @@ struct refusal {
 /* clang-format off */
 /* Only states that clients can see have a row; the others are resolved to "does not exist". */
 static const struct refusal refusals[KEY_STATES][KEY_USES] = {
-    /*                          CRYPTO    READ     EDIT     SWITCH   ROTATION  SCHEDULE CANCEL */
-    [KEY_ENABLED]          = { ALLOWED,  ALLOWED, ALLOWED, ALLOWED, ALLOWED,  ALLOWED, NOT_PENDING },
-    [KEY_DISABLED]         = { DISABLED, ALLOWED, ALLOWED, ALLOWED, DISABLED, ALLOWED, NOT_PENDING },
-    [KEY_PENDING_DELETION] = { PENDING,  ALLOWED, PENDING, PENDING, PENDING,  PENDING, ALLOWED },
-    [KEY_UNAVAILABLE]      = { AWAY,     ALLOWED, ALLOWED, ALLOWED, AWAY,     ALLOWED, NOT_PENDING },
+    /*                          CRYPTO    READ     EDIT     SWITCH   ROTATION  SCHEDULE CANCEL      GRANT */
+    [KEY_ENABLED]          = { ALLOWED,  ALLOWED, ALLOWED, ALLOWED, ALLOWED,  ALLOWED, NOT_PENDING, ALLOWED },
+    [KEY_DISABLED]         = { DISABLED, ALLOWED, ALLOWED, ALLOWED, DISABLED, ALLOWED, NOT_PENDING, DISABLED },
+    [KEY_PENDING_DELETION] = { PENDING,  ALLOWED, PENDING, PENDING, PENDING,  PENDING, ALLOWED,     PENDING },
+    [KEY_UNAVAILABLE]      = { AWAY,     ALLOWED, ALLOWED, ALLOWED, AWAY,     ALLOWED, NOT_PENDING, ALLOWED },
 };
 /* clang-format on */
 
@@ -113,15 +113,23 @@ static enum key_state seen_state(const struct key *key, enum key_state recorded)
 int key_new(const struct key_record *record, struct key **ret, struct kms_error *err)
 {
     enum key_state state;
+    enum spec_usage usage;
 
     if (!key_state_parse(record->state, &state))
         return kms_fail_detail(err, KMS_ERR_INTEGRITY, "key %s is in no known state",
+                               uuid_format(&record->id).text);
+    const struct keyspec *const spec = record->spec ? keyspec_find(record->spec) : NULL;
+    if (spec == NULL || record->usage == NULL || !spec_usage_parse(record->usage, &usage) ||
+        !keyspec_allows(spec, usage))
+        return kms_fail_detail(err, KMS_ERR_INTEGRITY, "key %s is of no known spec and usage",
                                uuid_format(&record->id).text);
     struct key *const key = calloc(1, sizeof(*key));
     if (key == NULL)
         return no_memory(err);
     atomic_init(&key->references, 1);
     key->state = state;
+    key->spec = spec;
+    key->usage = usage;
     if (record_copy(&key_table, record, &key->record, err) < 0) {
         free(key);
         return -1;
@@ -293,6 +301,14 @@ const struct version *key_current(const struct key *key)
 bool version_is_usable(const struct version *version)
 {
     return strcmp(version->record.state, "Usable") == 0;
+}
+
+struct token_key version_token_key(const struct version *version)
+{
+    const struct version_record *const record = &version->record;
+    const struct buf *const proof = record->public_key.len ? &record->public_key : &record->canary;
+
+    return (struct token_key){ record->id, buf_span(proof) };
 }
 
 bool key_visible(const struct key *key)

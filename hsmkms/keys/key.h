@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "hsmkms/keys/keyspec.h"
 #include "hsmkms/store/schema.h"
 
 enum key_state {
@@ -33,6 +34,7 @@ enum key_use {
     KEY_USE_ROTATION, /* enable or disable automatic rotation, rotate now */
     KEY_USE_SCHEDULE, /* schedule deletion */
     KEY_USE_CANCEL,   /* cancel deletion */
+    KEY_USE_GRANT,    /* create a grant */
     KEY_USES
 };
 
@@ -56,6 +58,8 @@ struct version {
 struct key {
     atomic_uint references;
     struct key_record record;
+    const struct keyspec *spec; /* what the record says */
+    enum spec_usage usage;
     enum key_state state; /* what the record says, or KEY_UNAVAILABLE while unavailable is set */
     bool unavailable;     /* found at start: a token object is missing or not the right one */
     struct version *versions; /* in order of number; the record's current_version is one of them */
@@ -67,7 +71,10 @@ struct key {
 struct key *key_ref(struct key *key);
 void key_unref(struct key *key); /* accepts NULL */
 
-/* A key with a copy of a record and no versions. Errors: INTEGRITY (a state nobody wrote). */
+/*
+ * A key with a copy of a record and no versions.
+ * Errors: INTEGRITY (a state, spec or usage that nobody wrote).
+ */
 CHECKED int key_new(const struct key_record *record, struct key **ret, struct kms_error *err);
 
 /* A deep copy to be changed and published; budgets are shared. */
@@ -94,6 +101,9 @@ const struct version *key_version_find(const struct key *key, const struct uuid 
 
 /* True while the version may encrypt or decrypt: neither being made, nor aborted, nor destroyed. */
 bool version_is_usable(const struct version *version);
+
+/* How a version is named to the token, with what proves that it is the right one. */
+struct token_key version_token_key(const struct version *version);
 
 /* True for keys that clients can see: not Creating, Deleting, Deleted or Aborted. */
 bool key_visible(const struct key *key);

@@ -205,6 +205,29 @@ static int load(struct keyring *keyring, struct kms_error *err)
     return 0;
 }
 
+/*
+ * The first question about a kind of key is answered by trying, which takes a while: better now than
+ * in a request. A token that cannot answer is asked again by the first request.
+ */
+static void ask_for_specs(struct keyring *keyring)
+{
+    bool asked[TOKEN_KINDS][SPEC_USAGES] = { 0 };
+    struct uuid last, *after = NULL;
+    struct key *key = NULL;
+
+    while (catalog_keys(keyring->catalog, after, &key, 1) == 1) {
+        struct kms_error ignored = { 0 };
+        bool supported = false;
+        bool *const done = &asked[key->spec->kind][key->usage];
+        if (!*done &&
+            keyspec_supported(keyring->token, key->spec, key->usage, &supported, &ignored) == 0)
+            *done = true;
+        last = key->record.id;
+        after = &last;
+        key_unref(key);
+    }
+}
+
 int keyring_open(struct keyring *ret, struct token *token, struct store *store,
                  const struct clock *clock, struct keyring_limits limits,
                  const struct installation_record *installation, const char *region,
@@ -221,9 +244,10 @@ int keyring_open(struct keyring *ret, struct token *token, struct store *store,
     ret->catalog = catalog_new();
     if (ret->catalog == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the catalog");
-    if (load(ret, err) < 0)
+    if (load(ret, err) < 0 || reconcile(ret, ret_strangers, err) < 0)
         return -1;
-    return reconcile(ret, ret_strangers, err);
+    ask_for_specs(ret);
+    return 0;
 }
 
 void keyring_close(struct keyring *keyring)

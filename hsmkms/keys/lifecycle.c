@@ -72,25 +72,36 @@ int lifecycle_set_description(struct keyring *keyring, const struct uuid *id, co
 }
 
 int lifecycle_set_policy(struct keyring *keyring, const struct uuid *id, const char *policy,
-                         struct kms_error *err)
+                         const char *policy_pins, struct kms_error *err)
 {
     AUTO(change) change = { 0 };
 
     /* a policy can be replaced in every state, also to let somebody cancel a deletion */
     if (change_begin(&change, keyring, id, KEY_USE_READ, err) < 0 ||
-        record_set_text(&change.next->record.policy, policy, err) < 0)
+        record_set_text(&change.next->record.policy, policy, err) < 0 ||
+        record_set_text(&change.next->record.policy_pins, policy_pins, err) < 0)
         return -1;
     return change_commit(&change, err);
 }
 
 /* --- rotation --------------------------------------------------------------------------------- */
 
+/* Only symmetric keys have more than one version. */
+static int begin_rotation(struct change *change, struct keyring *keyring, const struct uuid *id,
+                          struct kms_error *err)
+{
+    if (change_begin(change, keyring, id, KEY_USE_ROTATION, err) < 0)
+        return -1;
+    return keyspec_is_symmetric(change->next->spec) ? 0
+                                                    : kms_fail(err, KMS_ERR_UNSUPPORTED, "%s", "");
+}
+
 int lifecycle_enable_rotation(struct keyring *keyring, const struct uuid *id, int64_t period_days,
                               struct kms_error *err)
 {
     AUTO(change) change = { 0 };
 
-    if (change_begin(&change, keyring, id, KEY_USE_ROTATION, err) < 0)
+    if (begin_rotation(&change, keyring, id, err) < 0)
         return -1;
     struct key_record *const record = &change.next->record;
     const int64_t before = record->rotation_period_days;
@@ -161,7 +172,7 @@ int lifecycle_rotate(struct keyring *keyring, const struct uuid *id, enum rotati
     const char *const reason = cause == ROTATE_ON_DEMAND ? "ON_DEMAND" : "AUTOMATIC";
     AUTO(change) change = { 0 };
 
-    if (change_begin(&change, keyring, id, KEY_USE_ROTATION, err) < 0)
+    if (begin_rotation(&change, keyring, id, err) < 0)
         return -1;
     if (!is_still_due(&change, cause))
         return 0; /* switched off or rotated meanwhile */
@@ -227,12 +238,13 @@ static int draft_record(const struct keyring *keyring, const struct key_draft *d
         ret->rotation_next_ms = now + ROTATION_DAYS_PRESET * MS_PER_DAY;
     }
     if (record_set_text(&ret->manager, draft->aws_managed ? "AWS" : "CUSTOMER", err) < 0 ||
-        record_set_text(&ret->spec, "SYMMETRIC_DEFAULT", err) < 0 ||
-        record_set_text(&ret->usage, "ENCRYPT_DECRYPT", err) < 0 ||
+        record_set_text(&ret->spec, draft->spec ? draft->spec : keyspecs[0].name, err) < 0 ||
+        record_set_text(&ret->usage, spec_usage_text(draft->usage), err) < 0 ||
         record_set_text(&ret->origin, "AWS_KMS", err) < 0 ||
         record_set_text(&ret->state, key_state_text(KEY_CREATING), err) < 0 ||
         record_set_text(&ret->description, draft->description, err) < 0 ||
-        record_set_text(&ret->policy, draft->policy, err) < 0)
+        record_set_text(&ret->policy, draft->policy, err) < 0 ||
+        record_set_text(&ret->policy_pins, draft->policy_pins, err) < 0)
         return -1;
     return 0;
 }

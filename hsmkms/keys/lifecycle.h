@@ -17,8 +17,11 @@
 #include "hsmkms/keys/keyring.h"
 
 struct key_draft {
+    const char *spec;        /* a row of keyspec.h; NULL: SYMMETRIC_DEFAULT */
+    enum spec_usage usage;   /* one that the spec allows */
     const char *description; /* "" for none */
     const char *policy;      /* NULL: the default policy */
+    const char *policy_pins; /* whom it names, for whoever decides by it; NULL: nobody */
     bool aws_managed;        /* rotates yearly, belongs to an alias/aws/ name */
     const struct tag_record *tags;
     size_t tag_count;
@@ -55,7 +58,7 @@ CHECKED int lifecycle_delete_due(struct keyring *keyring, const struct uuid *id,
 CHECKED int lifecycle_set_description(struct keyring *keyring, const struct uuid *id,
                                       const char *text, struct kms_error *err);
 CHECKED int lifecycle_set_policy(struct keyring *keyring, const struct uuid *id, const char *policy,
-                                 struct kms_error *err);
+                                 const char *policy_pins, struct kms_error *err);
 
 /* period_days 0: the period it had, or 365. */
 CHECKED int lifecycle_enable_rotation(struct keyring *keyring, const struct uuid *id,

@@ -6,11 +6,6 @@
 _Static_assert(ENVELOPE_NONCE_LEN == TOKEN_IV_LEN, "the blob's nonce is the token's IV");
 _Static_assert(ENVELOPE_TAG_LEN == TOKEN_TAG_LEN, "the blob's tag is the token's");
 
-static struct token_key token_key_of(const struct version *version)
-{
-    return (struct token_key){ version->record.id, buf_span(&version->record.canary) };
-}
-
 /* What the ciphertext is bound to: everything the blob says about itself, then the context. */
 static int bind(struct span header, struct span context, struct buf *ret_aad, struct kms_error *err)
 {
@@ -37,7 +32,7 @@ static int spend(struct keyring *keyring, const struct key *key, const struct ve
 static int read_back(struct keyring *keyring, const struct version *version, struct span blob,
                      struct span context, struct span plain, struct kms_error *err)
 {
-    const struct token_key token_key = token_key_of(version);
+    const struct token_key token_key = version_token_key(version);
     struct envelope envelope;
     AUTO(buf) aad = { 0 };
     AUTO(secret) opened = { 0 };
@@ -70,7 +65,7 @@ static int seal(struct keyring *keyring, const struct key *key,
 
     AUTO(token_turn) turn = { 0 };
     token_turn_take(keyring->token, &turn); /* sealing and reading back in one go */
-    const struct token_key token_key = token_key_of(version);
+    const struct token_key token_key = version_token_key(version);
     struct envelope envelope = { .installation = keyring->installation,
                                  .key_id = key->record.id,
                                  .version_id = version->record.id };
@@ -125,7 +120,7 @@ int material_unwrap(struct keyring *keyring, const struct key *key, const struct
 
     if (version == NULL || !version_is_usable(version))
         return kms_fail(err, KMS_ERR_INVALID_CIPHERTEXT, "%s", "");
-    const struct token_key token_key = token_key_of(version);
+    const struct token_key token_key = version_token_key(version);
     if (bind(envelope->header, context, &aad, err) < 0)
         return -1;
     return token_decrypt(keyring->token, &token_key, envelope->nonce, buf_span(&aad),

@@ -42,16 +42,49 @@ static bool holds(const struct inventory *inventory, const struct uuid *id)
 
 /* --- a version whose creation was interrupted ------------------------------------------------- */
 
+/* An object that is what was asked for: what proves it in later calls goes into the record. */
+static int prove_key(struct keyring *keyring, const struct key *key, struct version_record *record,
+                     struct kms_error *err)
+{
+    uint8_t canary[TOKEN_CANARY_LEN];
+
+    if (token_key_verify(keyring->token, key->spec->kind, &record->id, err) < 0)
+        return -1;
+    if ((key->spec->type == SPEC_MAC
+             ? token_mac_canary(keyring->token, key->spec->kind, &record->id, canary, err)
+             : token_key_canary(keyring->token, &record->id, canary, err)) < 0)
+        return -1;
+    buf_clear(&record->canary);
+    buf_append(&record->canary, SPAN_ARRAY(canary));
+    return buf_check(&record->canary, err);
+}
+
+/* The same for a pair, whose public key proves it. */
+static int prove_pair(struct keyring *keyring, const struct key *key, struct version_record *record,
+                      struct kms_error *err)
+{
+    const enum token_use use = keyspec_token_use(key->usage);
+    struct token_public public_key;
+
+    if (token_pair_public(keyring->token, key->spec->kind, use, &record->id, &public_key, err) < 0 ||
+        token_pair_verify(keyring->token, key->spec->kind, use, &record->id,
+                          token_public_span(&public_key), err) < 0)
+        return -1;
+    buf_clear(&record->public_key);
+    buf_append(&record->public_key, token_public_span(&public_key));
+    return buf_check(&record->public_key, err);
+}
+
 /*
- * True in *ret when the object is there and is what was asked for: gives its canary. A token that
+ * True in *ret when the object is there and is what was asked for. A token that
  * does not answer is no reason to abort: the next start tries again.
  */
-static int look_at_object(struct keyring *keyring, const struct uuid *id, bool *ret,
-                          uint8_t ret_canary[TOKEN_CANARY_LEN], struct kms_error *err)
+static int look_at_object(struct keyring *keyring, const struct key *key,
+                          struct version_record *record, bool *ret, struct kms_error *err)
 {
-    *ret = token_key_verify(keyring->token, TOKEN_AES_GCM, id, err) == 0;
+    *ret = (key->spec->type == SPEC_PAIR ? prove_pair : prove_key)(keyring, key, record, err) == 0;
     if (*ret)
-        return token_key_canary(keyring->token, id, ret_canary, err);
+        return 0;
     if (err->code != KMS_ERR_NOT_FOUND && err->code != KMS_ERR_INTEGRITY)
         return -1;
     kms_error_clear(err); /* a half-made object is an ordinary leftover */
@@ -67,16 +100,14 @@ static bool is_newest(const struct key *key, const struct version_record *record
 }
 
 static int finish_version(struct change *change, struct version_record *record,
-                          const uint8_t *canary, struct kms_error *err)
+                          struct kms_error *err)
 {
     struct key *const key = change->next;
 
-    buf_clear(&record->canary);
-    buf_append(&record->canary, span_of(canary, TOKEN_CANARY_LEN));
     /* one block that may have been used, nothing reserved beyond it */
-    record->reserved = keyring_first_block(change->keyring);
+    record->reserved = keyspec_is_symmetric(key->spec) ? keyring_first_block(change->keyring) : 0;
     record->rotated_ms = record->reason ? clock_wall_ms(change->keyring->clock) : 0;
-    if (buf_check(&record->canary, err) < 0 || record_set_text(&record->state, "Usable", err) < 0)
+    if (record_set_text(&record->state, "Usable", err) < 0)
         return -1;
     if (is_newest(key, record))
         key->record.current_version = record->id;
@@ -99,7 +130,6 @@ static int abort_version(struct change *change, struct version_record *record,
 static int end_creation(struct keyring *keyring, const struct uuid *key_id, size_t place,
                         bool present, struct kms_error *err)
 {
-    uint8_t canary[TOKEN_CANARY_LEN];
     bool whole = false;
     AUTO(change) change = { 0 };
 
@@ -107,9 +137,9 @@ static int end_creation(struct keyring *keyring, const struct uuid *key_id, size
         return -1;
     struct version *const version = &change.next->versions[place];
     if (present && change.next->state != KEY_DELETED &&
-        look_at_object(keyring, &version->record.id, &whole, canary, err) < 0)
+        look_at_object(keyring, change.next, &version->record, &whole, err) < 0)
         return -1;
-    if ((whole ? finish_version(&change, &version->record, canary, err)
+    if ((whole ? finish_version(&change, &version->record, err)
                : abort_version(&change, &version->record, err)) < 0)
         return -1;
     atomic_store(&version->budget->used, version->record.reserved);

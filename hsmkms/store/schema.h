@@ -17,6 +17,9 @@ struct installation_record {
     int64_t created_ms;
     struct uuid meta_mac_key, credential_key; /* token objects of the service itself */
     struct buf credential_canary;
+    struct uuid audit_key;       /* token pair that signs checkpoints of the audit trail */
+    struct buf audit_public;     /* its public key, as the token gave it */
+    int64_t audit_checkpoint;    /* number of the audit line that the newest checkpoint covers */
 };
 
 struct key_record {
@@ -27,6 +30,7 @@ struct key_record {
                        Deleted, Aborted */
     char *description;
     char *policy;   /* as stored by the caller; NULL: the default policy */
+    char *policy_pins; /* JSON {ARN: unique id} of users and roles that policy names; NULL: none */
     int64_t created_ms;
     int64_t deletion_due_ms, deletion_window_days;
     int64_t rotation_enabled, rotation_period_days;
@@ -45,7 +49,8 @@ struct version_record {
     char *reason;       /* first material: NULL; else ON_DEMAND or AUTOMATIC */
     int64_t created_ms;
     int64_t rotated_ms; /* when it became current by rotation */
-    struct buf canary;
+    struct buf canary;     /* of symmetric and MAC keys; else empty */
+    struct buf public_key; /* of pairs, as the token gave it; else empty */
     int64_t reserved;   /* GCM invocations that may have been used */
 };
 
@@ -62,17 +67,107 @@ struct tag_record {
 };
 
 struct access_key_record {
-    char *id;        /* AKIA... */
-    char *principal; /* ARN */
-    char *user_name;
+    char *id;      /* AKIA... */
+    char *account; /* of its owner */
+    char *owner;   /* unique id of the user; the account for its root */
     struct buf secret; /* iv, ciphertext and tag under the credential key */
     int64_t active;
     int64_t created_ms;
     int64_t serial;  /* grows with each change; bound into the ciphertext */
 };
 
+struct account_record {
+    char *id; /* 12 digits */
+    int64_t is_foreign; /* known by name only */
+    int64_t root_enabled;
+    int64_t root_until_ms; /* when an enabled root ends; 0: never */
+    int64_t root_since_ms; /* when it was last enabled; sessions from before have ended */
+    int64_t created_ms;
+};
+
+struct identity_record {
+    char *unique_id; /* AIDA... or AROA... */
+    char *kind;      /* User, Role */
+    char *account, *name, *path;
+    char *trust_policy, *trust_pins; /* roles; NULL for users */
+    char *boundary;  /* ARN of a managed policy; NULL: none */
+    int64_t enabled;
+    int64_t max_session_s; /* roles */
+    int64_t revoked_ms;    /* sessions issued before are invalid */
+    int64_t created_ms;
+};
+
+struct managed_policy_record {
+    char *arn;
+    char *unique_id; /* ANPA... */
+    char *account, *path, *name;
+    char *document;
+    int64_t created_ms, updated_ms;
+};
+
+struct inline_policy_record {
+    char *identity; /* unique id */
+    char *name;
+    char *document;
+};
+
+struct attachment_record {
+    char *identity; /* unique id */
+    char *policy;   /* ARN */
+    int64_t created_ms;
+};
+
+struct identity_tag_record {
+    char *identity; /* unique id */
+    char *tag_key;
+    char *tag_value;
+};
+
+/* Keys that seal session tokens; one a day. */
+struct sealing_key_record {
+    struct uuid id;
+    struct buf wrapped; /* iv, ciphertext and tag under the credential key */
+    int64_t created_ms;
+};
+
+struct grant_record {
+    struct uuid key_id;
+    char *id; /* 64 hex letters */
+    char *grantee, *grantee_id;   /* ARN as given; unique id of the user or role, or "" */
+    char *retiring, *retiring_id; /* "" for none */
+    char *issuing_account;
+    char *operations; /* names, a blank between */
+    char *constraint_kind; /* "", Equals, Subset */
+    char *pairs;      /* JSON object */
+    char *name;       /* "" for none */
+    char *parent;     /* grant id, or "" */
+    int64_t created_ms;
+};
+
+/* Whom the key of a client certificate stands for. */
+struct certificate_binding_record {
+    char *spki;     /* SHA-256 of its DER SubjectPublicKeyInfo, 64 lower-case hex digits */
+    char *identity; /* unique id of a user */
+    char *label;
+    int64_t created_ms;
+};
+
+/* What stands for a principal at a front door that signs nothing. */
+struct door_token_record {
+    struct uuid id;
+    char *kind;      /* Token, Secret (of an AppRole) */
+    char *account;
+    char *owner;     /* unique id of the user; the account for its root */
+    char *label;
+    struct buf hash; /* SHA-256 of its text */
+    int64_t active;
+    int64_t created_ms, expires_ms;
+};
+
 extern const struct table installation_table, key_table, version_table, alias_table, tag_table,
-    access_key_table;
+    access_key_table, account_table, identity_table, managed_policy_table, inline_policy_table,
+    attachment_table, identity_tag_table, sealing_key_table, grant_table, certificate_binding_table,
+    door_token_table;
 
 /* All of them, NULL-terminated. */
 extern const struct table *const schema_tables[];

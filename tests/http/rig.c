@@ -281,8 +281,13 @@ void rig_start(struct rig *rig, const char *extra_settings)
     (void)pthread_cond_init(&rig->changed, NULL);
     assert_int_equal(pthread_create(&rig->answerer, NULL, answer_slow, rig), 0);
 
-    const struct http_config config = { &rig->settings, &rig->clock, &rig->log, rig->doors,
-                                        rig->doors };
+    const struct http_config config = { .settings = &rig->settings,
+                                        .clock = &rig->clock,
+                                        .log = &rig->log,
+                                        .https_doors = rig->doors,
+                                        .http_doors = rig->doors,
+                                        .ops_doors = rig->doors,
+                                        .kes_doors = rig->doors };
     CHECK_OK(http_server_start(&config, &rig->server, &err), err);
 }
 

@@ -539,9 +539,8 @@ static void test_http_start_refuses(void **state)
         struct kms_error err = { 0 };
         struct http_server *server = NULL;
         CHECK_OK(settings_parse(span_text(rows[i]), &settings, &err), err);
-        CHECK_FAILS(http_server_start(&(struct http_config){ &settings, &clock, &log, none, none },
-                                      &server, &err),
-                    err, KMS_ERR_CONFIG);
+        const struct http_config config = { &settings, &clock, &log, none, none, none, none };
+        CHECK_FAILS(http_server_start(&config, &server, &err), err, KMS_ERR_CONFIG);
         settings_done(&settings);
     }
 }
@@ -554,10 +553,9 @@ static void test_http_start_refuses_taken_port(void **state)
 
     (void)state;
     rig_start(&rig, "");
-    CHECK_FAILS(http_server_start(&(struct http_config){ &rig.settings, &rig.clock, &rig.log,
-                                                         rig.doors, rig.doors },
-                                  &second, &err),
-                err, KMS_ERR_CONFIG);
+    const struct http_config config = { &rig.settings, &rig.clock, &rig.log, rig.doors,
+                                        rig.doors,     rig.doors,  rig.doors };
+    CHECK_FAILS(http_server_start(&config, &second, &err), err, KMS_ERR_CONFIG);
     rig_end(&rig);
 }
 

@@ -25,18 +25,18 @@ void admin_rig_up(struct admin_rig *rig)
         .dir = rig->audit_dir, .segment_bytes = 1 << 24, .segment_seconds = 3600, .queue = 64
     };
     CHECK_OK(audit_open(&config, &rig->trail, &unused, &err), err);
-    rig->catalog = catalog_new();
-    CHECK(rig->catalog != NULL);
+    rig->keyring.catalog = catalog_new();
+    CHECK(rig->keyring.catalog != NULL);
 }
 
 void admin_rig_down(struct admin_rig *rig)
 {
     audit_close(rig->trail);
-    catalog_free(rig->catalog);
+    catalog_free(rig->keyring.catalog);
     iam_rig_down(&rig->iam);
 }
 
-struct admin_config admin_rig_config(const struct admin_rig *rig, const char *path)
+struct admin_config admin_rig_config(struct admin_rig *rig, const char *path)
 {
     return (struct admin_config){ .path = path,
                                   .log = &quiet,
@@ -44,7 +44,7 @@ struct admin_config admin_rig_config(const struct admin_rig *rig, const char *pa
                                                 .audit = rig->trail,
                                                 .token = rig->iam.token,
                                                 .store = rig->iam.store,
-                                                .catalog = rig->catalog,
+                                                .keyring = &rig->keyring,
                                                 .clock = &rig->iam.clock,
                                                 .account = RIG_ACCOUNT,
                                                 .region = "us-east-1",

@@ -9,7 +9,7 @@
 struct admin_rig {
     struct iam_rig iam;
     struct audit *trail;
-    struct catalog *catalog;
+    struct keyring keyring; /* a catalog and nothing else */
     struct admin *admin;
     char socket[300], audit_dir[300]; /* paths */
 };
@@ -23,7 +23,7 @@ void admin_rig_begin(struct admin_rig *rig);
 void admin_rig_end(struct admin_rig *rig);
 
 /* What admin_start takes for a socket at another path. */
-struct admin_config admin_rig_config(const struct admin_rig *rig, const char *path);
+struct admin_config admin_rig_config(struct admin_rig *rig, const char *path);
 
 /* One command through the real client; field and value may be NULL. */
 CHECKED int admin_rig_call(const struct admin_rig *rig, const char *command, const char *field,

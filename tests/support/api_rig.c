@@ -25,6 +25,20 @@ static void open_keyring(struct api_rig *rig)
              err);
 }
 
+/* The user as whom calls are made: an administrator by an identity policy. */
+static void make_tester(struct api_rig *rig)
+{
+    const struct identity_draft draft = { .name = { IDENTITY_USER, RIG_ACCOUNT, "tester" } };
+    struct directory *const directory = rig->below.iam->directory;
+    struct kms_error err = { 0 };
+
+    CHECK_OK(directory_create(directory, &draft, &rig->tester, &err), err);
+    identity_unref(rig->tester);
+    CHECK_OK(directory_attach(directory, &draft.name, ADMINISTRATOR_POLICY, &err), err);
+    rig->tester = directory_find(directory, IDENTITY_USER, RIG_ACCOUNT, "tester");
+    CHECK(rig->tester != NULL);
+}
+
 void api_rig_up(struct api_rig *rig)
 {
     struct kms_error err = { 0 };
@@ -48,10 +62,12 @@ void api_rig_up(struct api_rig *rig)
                                        .log = &rig->log,
                                        .due_check_s = 60 };
     CHECK_OK(api_new(&config, &rig->api, &err), err);
+    make_tester(rig);
 }
 
 void api_rig_down(struct api_rig *rig)
 {
+    identity_unref(rig->tester);
     api_free(rig->api);
     audit_close(rig->audit);
     keyring_close(&rig->keyring);
@@ -81,16 +97,15 @@ static void on_done(struct api_call *call)
     pthread_mutex_unlock(&waiting->mutex);
 }
 
-static void fill_call(struct api_call *call, const char *operation, json_t *parameters)
+static void fill_call(const struct api_rig *rig, struct api_call *call, const char *operation,
+                      json_t *parameters)
 {
-    struct kms_error err = { 0 };
-
     call->operation = operation;
     call->parameters = parameters;
     call->request_id = uuid_random();
     call->done = on_done;
     (void)snprintf(call->source_ip, sizeof(call->source_ip), "127.0.0.1");
-    CHECK_OK(principal_of_user(RIG_ACCOUNT, "tester", "AKIATEST", &call->principal, &err), err);
+    principal_of_user(identity_ref(rig->tester), NULL, "AKIATEST", &call->principal);
 }
 
 struct outcome rig_call(struct api_rig *rig, const char *operation, json_t *parameters)
@@ -99,7 +114,7 @@ struct outcome rig_call(struct api_rig *rig, const char *operation, json_t *para
                                .ended = PTHREAD_COND_INITIALIZER };
     struct outcome outcome = { 0 };
 
-    fill_call(&waiting.call, operation, parameters);
+    fill_call(rig, &waiting.call, operation, parameters);
     api_call_run(rig->api, &waiting.call);
     pthread_mutex_lock(&waiting.mutex);
     while (waiting.times == 0)

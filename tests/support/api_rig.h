@@ -15,6 +15,7 @@ struct api_rig {
     struct audit *audit;
     char audit_dir[300];
     struct api *api;
+    struct identity *tester; /* who calls */
 };
 
 void api_rig_up(struct api_rig *rig);

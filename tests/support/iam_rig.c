@@ -133,6 +133,7 @@ int iam_rig_open(struct iam_rig *rig, struct kms_error *err)
                                        .clock = &rig->clock,
                                        .installation = rig->installation,
                                        .credential_key = rig->credential_key,
+                                       .mac_key = rig->mac_key,
                                        .credential_canary = SPAN_ARRAY(rig->canary),
                                        .account = RIG_ACCOUNT,
                                        .signing_keys = rig->signing_keys };
@@ -156,4 +157,15 @@ void iam_rig_begin(struct iam_rig *rig)
     (void)snprintf(rig->database, sizeof(rig->database), "%s/state-%u.db", rig->dir,
                    rig->databases++);
     CHECK_OK(iam_rig_open(rig, &err), err);
+}
+
+void iam_rig_user(struct iam_rig *rig, const char *account, const char *name)
+{
+    const struct identity_draft draft = { .name = { IDENTITY_USER, account, name } };
+    struct kms_error err = { 0 };
+    struct identity *user = directory_find(rig->iam->directory, IDENTITY_USER, account, name);
+
+    if (user == NULL)
+        CHECK_OK(directory_create(rig->iam->directory, &draft, &user, &err), err);
+    identity_unref(user);
 }

@@ -2,7 +2,7 @@
 
 /*
  * A disposable SoftHSM2 token with the service's own keys, a database authenticated by it and the
- * access keys on top: everything real, in a folder of its own under $TMPDIR.
+ * whole iam on top: everything real, in a folder of its own under $TMPDIR.
  */
 
 #include "hsmkms/iam/access_key.h"
@@ -26,9 +26,12 @@ struct iam_rig {
 void iam_rig_up(struct iam_rig *rig);
 void iam_rig_down(struct iam_rig *rig);
 
-/* Opens and closes database and access keys, as a start and an end of the daemon would. */
+/* Opens and closes database and iam, as a start and an end of the daemon would. */
 CHECKED int iam_rig_open(struct iam_rig *rig, struct kms_error *err);
 void iam_rig_close(struct iam_rig *rig);
 
 /* A new, empty database, opened. */
 void iam_rig_begin(struct iam_rig *rig);
+
+/* Makes a user unless there is one; must succeed. */
+void iam_rig_user(struct iam_rig *rig, const char *account, const char *name);

@@ -27,37 +27,41 @@ int client_signing_key(const struct client *client, const struct signing_scope *
     return 0;
 }
 
-static int find_key(void *ctx, const struct signing_scope *scope, struct secret *ret_key,
+static int unrecognized(struct kms_error *err)
+{
+    return kms_fail(err, KMS_ERR_UNRECOGNIZED_CLIENT,
+                    "The security token included in the request is invalid.");
+}
+
+static int check_token(const struct client *client, struct span token, struct kms_error *err)
+{
+    if (token.len == 0 && client->token == NULL)
+        return 0;
+    if (client->token == NULL || (token.len && !span_equal(token, span_text(client->token))))
+        return unrecognized(err);
+    if (token.len && client->token_expired)
+        return kms_fail(err, KMS_ERR_EXPIRED_TOKEN,
+                        "The security token included in the request is expired");
+    return 0;
+}
+
+static int find_key(void *ctx, const struct credential_claim *claim, struct secret *ret_key,
                     struct principal *ret_principal, struct kms_error *err)
 {
     struct client *const client = ctx;
 
     client->lookups++;
-    if (!span_equal(scope->access_key_id, span_text(client->key_id)))
-        return kms_fail(err, KMS_ERR_UNRECOGNIZED_CLIENT,
-                        "The security token included in the request is invalid.");
+    if (check_token(client, claim->session_token, err) < 0)
+        return -1;
+    if (!span_equal(claim->scope.access_key_id, span_text(client->key_id)))
+        return unrecognized(err);
     if (secret_new(ret_key, SHA256_LEN, err) < 0 ||
-        client_signing_key(client, scope, ret_key->ptr, err) < 0)
+        client_signing_key(client, &claim->scope, ret_key->ptr, err) < 0)
         return -1;
     *ret_principal =
         (struct principal){ .kind = PRINCIPAL_USER, .arn = "arn:aws:iam::111122223333:user/client" };
     (void)snprintf(ret_principal->access_key_id, sizeof(ret_principal->access_key_id), "%s",
                    client->key_id);
-    return 0;
-}
-
-static int check_token(void *ctx, struct span access_key_id, struct span token,
-                       struct kms_error *err)
-{
-    const struct client *const client = ctx;
-
-    if (client->token == NULL || !span_equal(token, span_text(client->token)) ||
-        !span_equal(access_key_id, span_text(client->key_id)))
-        return kms_fail(err, KMS_ERR_UNRECOGNIZED_CLIENT,
-                        "The security token included in the request is invalid.");
-    if (client->token_expired)
-        return kms_fail(err, KMS_ERR_EXPIRED_TOKEN,
-                        "The security token included in the request is expired");
     return 0;
 }
 
@@ -70,7 +74,6 @@ struct sigv4_policy client_policy(struct client *client)
                                   .token_must_be_signed = true,
                                   .normalize_path = true,
                                   .signing_key = find_key,
-                                  .session_token = check_token,
                                   .ctx = client };
 }
 

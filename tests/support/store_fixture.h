@@ -36,6 +36,14 @@ union any_record {
     struct alias_record alias;
     struct tag_record tag;
     struct access_key_record access_key;
+    struct account_record account;
+    struct identity_record identity;
+    struct managed_policy_record managed_policy;
+    struct inline_policy_record inline_policy;
+    struct attachment_record attachment;
+    struct identity_tag_record identity_tag;
+    struct sealing_key_record sealing_key;
+    struct grant_record grant;
 };
 
 /* Commits rows of every table, seeds first..last, in one transaction. */

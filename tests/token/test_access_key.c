@@ -9,7 +9,12 @@
 #include "tests/support/check.h"
 #include "tests/support/iam_rig.h"
 
-#define DATE "20261120"
+#define DATE    "20261120"
+#define TENANT  "444455556666"
+#define FOREIGN "777788889999"
+#define TRUST_OWN                                                                                  \
+    "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":"     \
+    "\"" RIG_ACCOUNT "\"},\"Action\":\"sts:AssumeRole\"}]}"
 
 static struct iam_rig rig;
 
@@ -29,38 +34,43 @@ static void restart(void)
     CHECK_OK(iam_rig_open(&rig, &err), err);
 }
 
-/* A new access key; its secret only where asked for. */
+/* A new access key of a user of the rig's account ("": its root), who is made if there is none; its
+ * secret only where asked for. */
 static void create(const char *user_name, char ret_id[21], struct secret *ret_secret)
 {
     struct kms_error err = { 0 };
     AUTO(secret) secret = { 0 };
 
-    CHECK_OK(access_key_create(rig.iam, user_name, ret_id, &secret, &err), err);
+    if (user_name[0])
+        iam_rig_user(&rig, RIG_ACCOUNT, user_name);
+    CHECK_OK(access_key_create(rig.iam, RIG_ACCOUNT, user_name, ret_id, &secret, &err), err);
     assert_int_equal(secret.len, ACCESS_KEY_SECRET_LEN);
     if (ret_secret)
         *ret_secret = secret_take(&secret);
 }
 
-static struct signing_scope scope_of(const char *id, const char *date)
+static struct credential_claim claim_of(const char *id, const char *date)
 {
-    return (struct signing_scope){ .access_key_id = span_text(id),
-                                   .date = span_text(date),
-                                   .region = SPAN_LITERAL("us-east-1"),
-                                   .service = SPAN_LITERAL("kms") };
+    return (struct credential_claim){ .scope = { .access_key_id = span_text(id),
+                                                 .date = span_text(date),
+                                                 .region = SPAN_LITERAL("us-east-1"),
+                                                 .service = SPAN_LITERAL("kms") } };
 }
 
 static int signing_key(const char *id, const char *date, struct secret *ret, struct kms_error *err)
 {
-    const struct signing_scope scope = scope_of(id, date);
-    struct principal unused;
+    const struct credential_claim claim = claim_of(id, date);
+    struct principal principal = { 0 };
+    const int result = access_key_signing_key(rig.iam, &claim, ret, &principal, err);
 
-    return access_key_signing_key(rig.iam, &scope, ret, &unused, err);
+    principal_done(&principal);
+    return result;
 }
 
 /* The signing key of an access key is the one its secret gives. */
 static void check_signs(const char *id, const struct secret *secret)
 {
-    const struct signing_scope scope = scope_of(id, DATE);
+    const struct signing_scope scope = claim_of(id, DATE).scope;
     struct kms_error err = { 0 };
     AUTO(secret) got = { 0 };
     AUTO(secret) want = { 0 };
@@ -104,22 +114,45 @@ static void test_create_makes_a_key_that_signs(void **state)
 static void test_signing_key_names_its_principal(void **state)
 {
     struct kms_error err = { 0 };
-    struct principal principal;
-    char root[21], alice[21];
+    char ids[2][21];
 
     (void)state;
-    create("", root, NULL);
-    create("alice", alice, NULL);
-    for (int i = 0; i < 2; i++) {
-        const struct signing_scope scopes[] = { scope_of(root, DATE), scope_of(alice, DATE) };
-        AUTO(secret) first = { 0 };
-        AUTO(secret) second = { 0 };
-        CHECK_OK(access_key_signing_key(rig.iam, &scopes[0], &first, &principal, &err), err);
-        assert_string_equal(principal.arn, "arn:aws:iam::" RIG_ACCOUNT ":root");
-        assert_string_equal(principal.access_key_id, root);
-        CHECK_OK(access_key_signing_key(rig.iam, &scopes[1], &second, &principal, &err), err);
-        assert_string_equal(principal.arn, "arn:aws:iam::" RIG_ACCOUNT ":user/alice");
-        assert_string_equal(principal.access_key_id, alice);
+    create("", ids[0], NULL);
+    create("alice", ids[1], NULL);
+    struct identity *const alice =
+        directory_find(rig.iam->directory, IDENTITY_USER, RIG_ACCOUNT, "alice");
+    for (int i = 0; i < 4; i++) { /* unwrapped, then cached */
+        const struct credential_claim claim = claim_of(ids[i % 2], DATE);
+        struct principal principal = { 0 };
+        AUTO(secret) key = { 0 };
+        CHECK_OK(access_key_signing_key(rig.iam, &claim, &key, &principal, &err), err);
+        assert_string_equal(principal.arn, i % 2 ? "arn:aws:iam::" RIG_ACCOUNT ":user/alice"
+                                                 : "arn:aws:iam::" RIG_ACCOUNT ":root");
+        assert_string_equal(principal.access_key_id, ids[i % 2]);
+        CHECK(principal.identity == (i % 2 ? alice : NULL) && principal.session == NULL);
+        principal_done(&principal);
+    }
+    identity_unref(alice);
+}
+
+/* The principal is the user as he is now, though the signing key is cached. */
+static void test_signing_key_has_a_fresh_identity(void **state)
+{
+    const struct identity_name alice = { IDENTITY_USER, RIG_ACCOUNT, "alice" };
+    struct kms_error err = { 0 };
+    char id[21];
+
+    (void)state;
+    create("alice", id, NULL);
+    for (size_t tags = 0; tags < 2; tags++) {
+        const struct credential_claim claim = claim_of(id, DATE);
+        struct principal principal = { 0 };
+        AUTO(secret) key = { 0 };
+        CHECK_OK(access_key_signing_key(rig.iam, &claim, &key, &principal, &err), err);
+        assert_int_equal(principal.identity->tag_count, tags);
+        CHECK_OK(directory_tag(rig.iam->directory, &alice, "team", "blue", &err), err);
+        assert_int_equal(principal.identity->tag_count, tags); /* a request keeps what it saw */
+        principal_done(&principal);
     }
 }
 
@@ -132,7 +165,7 @@ static void test_create_third_active_key_is_refused(void **state)
     (void)state;
     create("alice", first, NULL);
     create("alice", second, NULL);
-    CHECK_FAILS(access_key_create(rig.iam, "alice", unused, &none, &err), err,
+    CHECK_FAILS(access_key_create(rig.iam, RIG_ACCOUNT, "alice", unused, &none, &err), err,
                 KMS_ERR_LIMIT_EXCEEDED);
     assert_string_equal(unused, "untouched");
     CHECK(none.ptr == NULL);
@@ -144,18 +177,187 @@ static void test_create_third_active_key_is_refused(void **state)
     check_refused(first, KMS_ERR_UNRECOGNIZED_CLIENT);
 }
 
-static void test_create_refuses_user_names(void **state)
+static void test_create_for_nobody(void **state)
 {
-    static const char *const bad[] = { "a b", "a/b", "\xc3\xa4", "a\"b" };
-    char unused[21];
+    static const struct {
+        const char *account, *user_name;
+    } rows[] = {
+        { RIG_ACCOUNT, "bob" },
+        { RIG_ACCOUNT, "ALICE" },
+        { RIG_ACCOUNT, "a b" },
+        { RIG_ACCOUNT, "app" }, /* a role has none */
+        { FOREIGN, "" },
+        { FOREIGN, "alice" },
+        { "000011112222", "" },
+        { "000011112222", "alice" },
+        { "", "" },
+    };
+    const struct identity_draft app = { .name = { IDENTITY_ROLE, RIG_ACCOUNT, "app" },
+                                        .trust_policy = TRUST_OWN };
+    struct identity *role = NULL;
+    struct kms_error err = { 0 };
+    char unused[21] = "untouched";
     AUTO(secret) none = { 0 };
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct kms_error err = { 0 };
-        CHECK_FAILS(access_key_create(rig.iam, bad[i], unused, &none, &err), err,
-                    KMS_ERR_VALIDATION);
-    }
+    iam_rig_user(&rig, RIG_ACCOUNT, "alice");
+    CHECK_OK(directory_create(rig.iam->directory, &app, &role, &err), err);
+    identity_unref(role);
+    CHECK_OK(directory_add_account(rig.iam->directory, FOREIGN, true, &err), err);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        CHECK_FAILS(
+            access_key_create(rig.iam, rows[i].account, rows[i].user_name, unused, &none, &err),
+            err, KMS_ERR_NOT_FOUND);
+    assert_string_equal(unused, "untouched");
+    CHECK(none.ptr == NULL);
+}
+
+/* --- owners ----------------------------------------------------------------------------------- */
+
+static void test_key_of_a_disabled_or_deleted_user(void **state)
+{
+    const struct identity_name alice = { IDENTITY_USER, RIG_ACCOUNT, "alice" };
+    struct directory *const directory = rig.iam->directory;
+    struct kms_error err = { 0 };
+    char id[21];
+    AUTO(secret) secret = { 0 };
+
+    (void)state;
+    create("alice", id, &secret);
+    check_signs(id, &secret);
+    CHECK_OK(directory_set_enabled(directory, &alice, false, &err), err);
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    CHECK_OK(directory_set_enabled(directory, &alice, true, &err), err);
+    check_signs(id, &secret);
+
+    /* as if the key had been made while she was deleted */
+    CHECK_OK(directory_delete(directory, &alice, false, &err), err);
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    iam_rig_user(&rig, RIG_ACCOUNT, "alice"); /* a namesake is somebody else */
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    restart();
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+}
+
+static void test_key_of_a_root(void **state)
+{
+    const struct identity_name admin = { IDENTITY_USER, RIG_ACCOUNT, "admin" };
+    struct directory *directory = rig.iam->directory;
+    struct kms_error err = { 0 };
+    char id[21], tenant[21];
+    AUTO(secret) secret = { 0 };
+    AUTO(secret) tenant_secret = { 0 };
+
+    (void)state;
+    create("", id, &secret);
+    iam_rig_user(&rig, RIG_ACCOUNT, "admin");
+    CHECK_OK(directory_attach(directory, &admin, ADMINISTRATOR_POLICY, &err), err);
+    CHECK_OK(directory_add_account(directory, TENANT, false, &err), err);
+    CHECK_OK(access_key_create(rig.iam, TENANT, "", tenant, &tenant_secret, &err), err);
+    check_signs(id, &secret);
+    check_signs(tenant, &tenant_secret);
+
+    CHECK_OK(directory_set_root(directory, RIG_ACCOUNT, false, 0, &err), err);
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_signs(tenant, &tenant_secret);
+    CHECK_OK(directory_remove_account(directory, TENANT, &err), err);
+    check_refused(tenant, KMS_ERR_UNRECOGNIZED_CLIENT);
+    restart();
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_refused(tenant, KMS_ERR_UNRECOGNIZED_CLIENT);
+    CHECK_OK(directory_set_root(rig.iam->directory, RIG_ACCOUNT, true, 0, &err), err);
+    check_signs(id, &secret);
+}
+
+static void test_users_of_other_accounts(void **state)
+{
+    struct kms_error err = { 0 };
+    struct principal principal = { 0 };
+    char id[21];
+    AUTO(secret) secret = { 0 };
+    AUTO(secret) key = { 0 };
+
+    (void)state;
+    CHECK_OK(directory_add_account(rig.iam->directory, TENANT, false, &err), err);
+    iam_rig_user(&rig, TENANT, "alice");
+    CHECK_OK(access_key_create(rig.iam, TENANT, "alice", id, &secret, &err), err);
+    const struct credential_claim claim = claim_of(id, DATE);
+    CHECK_OK(access_key_signing_key(rig.iam, &claim, &key, &principal, &err), err);
+    assert_string_equal(principal.arn, "arn:aws:iam::" TENANT ":user/alice");
+    assert_string_equal(principal.account, TENANT);
+    principal_done(&principal);
+}
+
+static void test_delete(void **state)
+{
+    struct kms_error err = { 0 };
+    char id[21], other[21];
+    AUTO(secret) secret = { 0 };
+
+    (void)state;
+    create("alice", id, &secret);
+    create("alice", other, NULL);
+    struct identity *const alice =
+        directory_find(rig.iam->directory, IDENTITY_USER, RIG_ACCOUNT, "alice");
+    check_signs(id, &secret);
+    CHECK_FAILS(access_key_delete(rig.iam, id, &err), err, KMS_ERR_CONFLICT);
+    check_signs(id, &secret);
+    CHECK_OK(access_key_set_active(rig.iam, id, false, &err), err);
+    CHECK_OK(access_key_delete(rig.iam, id, &err), err);
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    CHECK_FAILS(access_key_delete(rig.iam, id, &err), err, KMS_ERR_NOT_FOUND);
+    CHECK_FAILS(access_key_set_active(rig.iam, id, true, &err), err, KMS_ERR_NOT_FOUND);
+    CHECK(access_key_owned(rig.iam, alice->unique_id));
+    restart();
+    check_refused(id, KMS_ERR_UNRECOGNIZED_CLIENT);
+    CHECK_OK(access_key_set_active(rig.iam, other, false, &err), err);
+    CHECK(access_key_owned(rig.iam, alice->unique_id)); /* active or not */
+    CHECK_OK(access_key_delete(rig.iam, other, &err), err);
+    CHECK(!access_key_owned(rig.iam, alice->unique_id));
+    CHECK(!access_key_owned(rig.iam, RIG_ACCOUNT));
+    create("", other, NULL);
+    CHECK(access_key_owned(rig.iam, RIG_ACCOUNT));
+    identity_unref(alice);
+}
+
+/* --- which credentials ------------------------------------------------------------------------ */
+
+static void check_claim(const char *id, const char *session_token, enum kms_err expected)
+{
+    struct credential_claim claim = claim_of(id, DATE);
+    struct kms_error err = { 0 };
+    struct principal principal = { 0 };
+    AUTO(secret) key = { 0 };
+
+    claim.session_token = span_text(session_token);
+    claim.now_ms = clock_wall_ms(&rig.clock);
+    const int result = iam_signing_key(rig.iam, &claim, &key, &principal, &err);
+    assert_string_equal(kms_err_name(err.code), kms_err_name(expected));
+    assert_int_equal(result, expected == KMS_ERR_NONE ? 0 : -1);
+    if (expected == KMS_ERR_UNRECOGNIZED_CLIENT)
+        assert_string_equal(err.message, "The security token included in the request is invalid.");
+    CHECK((key.ptr != NULL) == (expected == KMS_ERR_NONE));
+    principal_done(&principal);
+}
+
+static void test_iam_signing_key_tells_kinds_apart(void **state)
+{
+    char id[21];
+
+    (void)state;
+    create("alice", id, NULL);
+    check_claim(id, "", KMS_ERR_NONE);
+    check_claim(id, "token", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("ASIAAAAAAAAAAAAAAAAA", "", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("ASIAAAAAAAAAAAAAAAAA", "token", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("AKIAAAAAAAAAAAAAAAAA", "", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("AIDAAAAAAAAAAAAAAAAA", "", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("akiaaaaaaaaaaaaaaaaa", "", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("AKIA", "", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("AK", "", KMS_ERR_UNRECOGNIZED_CLIENT);
+    check_claim("", "", KMS_ERR_UNRECOGNIZED_CLIENT);
+    id[0] = 'B';
+    check_claim(id, "", KMS_ERR_UNRECOGNIZED_CLIENT);
 }
 
 /* --- looking up ------------------------------------------------------------------------------- */
@@ -289,9 +491,10 @@ static void sql(const char *text)
 static void test_edited_row_is_refused(void **state)
 {
     static const char *const edits[] = {
-        "UPDATE access_key SET user_name = 'mallory'",
+        "UPDATE access_key SET owner = 'AIDAAAAAAAAAAAAAAAAA'",
         "UPDATE access_key SET active = 0",
-        "UPDATE access_key SET principal = 'arn:aws:iam::" RIG_ACCOUNT ":root'",
+        "UPDATE access_key SET owner = account",
+        "UPDATE access_key SET account = '" TENANT "'",
         "UPDATE access_key SET serial = serial + 1",
         "UPDATE access_key SET secret = zeroblob(71)",
         "DELETE FROM access_key",
@@ -385,22 +588,57 @@ static void test_wrapped_secret_moved_to_another_row(void **state)
     record_done(&access_key_table, &to.record);
 }
 
-static void test_open_refuses_records_that_contradict_themselves(void **state)
+/* Nor can he make bob the owner of alice's key. */
+static void test_wrapped_secret_under_another_owner(void **state)
 {
-    struct kms_error err = { 0 };
-    char alice[21], other_account[] = "arn:aws:iam::999999999999:user/alice";
+    char id[21], bob_id[21];
+    AUTO(secret) secret = { 0 };
 
     (void)state;
-    create("alice", alice, NULL);
-    struct pick pick = { .id = alice };
-    access_key_each(rig.iam, pick_one, &pick);
-    free(pick.record.principal);
-    pick.record.principal = other_account;
-    put(&pick.record);
-    pick.record.principal = NULL;
-    record_done(&access_key_table, &pick.record);
-    iam_rig_close(&rig);
-    CHECK_FAILS(iam_rig_open(&rig, &err), err, KMS_ERR_INTEGRITY);
+    create("alice", id, &secret);
+    create("bob", bob_id, NULL);
+    struct pick alice = { .id = id }, bob = { .id = bob_id };
+    access_key_each(rig.iam, pick_one, &alice);
+    access_key_each(rig.iam, pick_one, &bob);
+    char *const owner = alice.record.owner;
+    alice.record.owner = bob.record.owner;
+    put(&alice.record);
+    alice.record.owner = owner;
+    restart();
+    check_refused(id, KMS_ERR_INTERNAL);
+    put(&alice.record);
+    restart();
+    check_signs(id, &secret);
+    record_done(&access_key_table, &alice.record);
+    record_done(&access_key_table, &bob.record);
+}
+
+static void test_open_refuses_records_that_contradict_themselves(void **state)
+{
+    static const struct {
+        const char *account, *owner;
+    } rows[] = { { "11112222333", "11112222333" },
+                 { RIG_ACCOUNT, TENANT },
+                 { RIG_ACCOUNT, "AROAAAAAAAAAAAAAAAAA" },
+                 { RIG_ACCOUNT, "" } };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct kms_error err = { 0 };
+        char id[21];
+        iam_rig_begin(&rig);
+        create("alice", id, NULL);
+        struct pick pick = { .id = id };
+        access_key_each(rig.iam, pick_one, &pick);
+        struct access_key_record bad = pick.record; /* its texts are borrowed */
+        bad.account = (char *)rows[i].account;
+        bad.owner = (char *)rows[i].owner;
+        put(&bad);
+        record_done(&access_key_table, &pick.record);
+        iam_rig_close(&rig);
+        CHECK_FAILS(iam_rig_open(&rig, &err), err, KMS_ERR_INTEGRITY);
+        iam_rig_close(&rig);
+    }
 }
 
 /* --- lists and threads ------------------------------------------------------------------------ */
@@ -486,6 +724,8 @@ static void test_changes_beside_readers(void **state)
         (void)snprintf(user, sizeof(user), "fresh%d", i);
         create(user, fresh, NULL);
     }
+    CHECK_OK(access_key_set_active(rig.iam, flickering, false, &err), err);
+    CHECK_OK(access_key_delete(rig.iam, flickering, &err), err);
     for (size_t i = 0; i < THREADS; i++) {
         CHECK(pthread_join(readers[i].thread, NULL) == 0);
         assert_int_equal(readers[i].failures, 0);
@@ -513,8 +753,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_create_makes_a_key_that_signs),
         TEST(test_signing_key_names_its_principal),
+        TEST(test_signing_key_has_a_fresh_identity),
         TEST(test_create_third_active_key_is_refused),
-        TEST(test_create_refuses_user_names),
+        TEST(test_create_for_nobody),
+        TEST(test_key_of_a_disabled_or_deleted_user),
+        TEST(test_key_of_a_root),
+        TEST(test_users_of_other_accounts),
+        TEST(test_delete),
+        TEST(test_iam_signing_key_tells_kinds_apart),
         TEST(test_signing_key_unknown_ids),
         TEST(test_signing_key_differs_by_date),
         TEST(test_disable_is_seen_though_cached),
@@ -524,6 +770,7 @@ int main(void)
         TEST(test_edited_row_is_refused),
         TEST(test_change_renews_serial_and_wrapping),
         TEST(test_wrapped_secret_moved_to_another_row),
+        TEST(test_wrapped_secret_under_another_owner),
         TEST(test_open_refuses_records_that_contradict_themselves),
         TEST(test_each_is_in_order),
         TEST(test_changes_beside_readers),

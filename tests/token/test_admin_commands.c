@@ -26,6 +26,14 @@ static int end(void **state)
     return 0;
 }
 
+static void make_user(const char *name)
+{
+    struct kms_error err = { 0 };
+    json_auto_t *made = NULL;
+
+    CHECK_OK(admin_rig_call(&rig, "user create", "UserName", name, &made, &err), err);
+}
+
 /* --- commands --------------------------------------------------------------------------------- */
 
 static void check_status_of(const char *id, const char *expected)
@@ -53,6 +61,7 @@ static void test_key_commands(void **state)
     json_auto_t *made = NULL, *disabled = NULL, *enabled = NULL, *root = NULL;
 
     (void)state;
+    make_user("alice");
     CHECK_OK(admin_rig_call(&rig, "key create", "UserName", "alice", &made, &err), err);
     assert_string_equal(text_of(made, "UserName"), "alice");
     assert_string_equal(text_of(made, "Arn"), "arn:aws:iam::" RIG_ACCOUNT ":user/alice");
@@ -79,12 +88,14 @@ static void test_created_secret_signs(void **state)
     AUTO(secret) want = { 0 };
 
     (void)state;
+    make_user("alice");
     CHECK_OK(admin_rig_call(&rig, "key create", "UserName", "alice", &made, &err), err);
     const struct signing_scope scope = { .access_key_id = span_text(text_of(made, "AccessKeyId")),
                                          .date = SPAN_LITERAL("20261120"),
                                          .region = SPAN_LITERAL("us-east-1"),
                                          .service = SPAN_LITERAL("kms") };
-    CHECK_OK(access_key_signing_key(rig.iam.iam, &scope, &got, &principal, &err), err);
+    const struct credential_claim claim = { .scope = scope };
+    CHECK_OK(access_key_signing_key(rig.iam.iam, &claim, &got, &principal, &err), err);
     CHECK_OK(signing_key_derive(span_text(text_of(made, "SecretAccessKey")), &scope, &want, &err),
              err);
     CHECK_SPAN(secret_span(&got), secret_span(&want));
@@ -112,10 +123,13 @@ static void test_commands_that_fail(void **state)
     json_auto_t *first = NULL, *second = NULL;
 
     (void)state;
+    make_user("alice");
     CHECK_FAILS(
         admin_rig_call(&rig, "key disable", "AccessKeyId", "AKIAAAAAAAAAAAAAAAAA", &none, &err),
         err, KMS_ERR_NOT_FOUND);
     CHECK_FAILS(admin_rig_call(&rig, "key create", "UserName", "a/b", &none, &err), err,
+                KMS_ERR_NOT_FOUND);
+    CHECK_FAILS(admin_rig_call(&rig, "user create", "UserName", "a/b", &none, &err), err,
                 KMS_ERR_VALIDATION);
     CHECK_OK(admin_rig_call(&rig, "key create", "UserName", "alice", &first, &err), err);
     CHECK_OK(admin_rig_call(&rig, "key create", "UserName", "alice", &second, &err), err);
@@ -167,6 +181,7 @@ static void test_changes_are_audited_without_the_secret(void **state)
     AUTO(buf) after = { 0 };
 
     (void)state;
+    make_user("audited");
     read_trail(&before);
     CHECK_OK(admin_rig_call(&rig, "key create", "UserName", "audited", &made, &err), err);
     CHECK_OK(admin_rig_call(&rig, "key disable", "AccessKeyId", text_of(made, "AccessKeyId"),
@@ -217,6 +232,7 @@ static void test_change_that_cannot_be_audited(void **state)
     json_t *none = NULL;
 
     (void)state;
+    make_user("unheard");
     const size_t keys = count_keys();
     CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
     CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);

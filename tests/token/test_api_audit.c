@@ -162,7 +162,7 @@ static void test_worker_starts_and_stops(void **state)
 
 static void test_unknown_operation(void **state)
 {
-    static const char *const names[] = { "Sign", "", "encrypt" };
+    static const char *const names[] = { "sign", "", "encrypt" };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)

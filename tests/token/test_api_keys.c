@@ -180,6 +180,19 @@ static void test_rotation(void **state)
     rig_refused(&rig, KMS_ERR_DISABLED, NULL, "RotateKeyOnDemand", "{'KeyId':'%s'}", id.text);
 }
 
+/* What gives the account's administrator the key. */
+#define DELEGATION                                                                                 \
+    "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\","                            \
+    "\"Principal\":{\"AWS\":\"*\"},\"Action\":\"kms:*\",\"Resource\":\"*\"}]}"
+
+static void put_policy(const struct uuid_text *id, const char *policy)
+{
+    json_t *const parameters = json_pack("{s:s, s:s}", "KeyId", id->text, "Policy", policy);
+    AUTO(outcome) outcome = rig_call(&rig, "PutKeyPolicy", parameters);
+
+    CHECK_OK(outcome.err.code == KMS_ERR_NONE ? 0 : -1, outcome.err);
+}
+
 static void test_tags_and_policy(void **state)
 {
     const struct uuid_text id = rig_key(&rig);
@@ -203,19 +216,25 @@ static void test_tags_and_policy(void **state)
     json_auto_t *preset = rig_ok(&rig, "GetKeyPolicy", "{'KeyId':'%s'}", id.text);
     json_auto_t *policy = json_loads(text_of(preset, "Policy"), 0, NULL);
     assert_string_equal(text_of(policy, "Id"), "key-default-1");
-    json_decref(rig_ok(&rig, "PutKeyPolicy", "{'KeyId':'%s','Policy':'{}'}", id.text));
+    put_policy(&id, DELEGATION);
     json_auto_t *put =
         rig_ok(&rig, "GetKeyPolicy", "{'KeyId':'%s','PolicyName':'default'}", id.text);
-    assert_string_equal(text_of(put, "Policy"), "{}");
+    assert_string_equal(text_of(put, "Policy"), DELEGATION);
     rig_refused(&rig, KMS_ERR_NOT_FOUND, "No such policy exists", "GetKeyPolicy",
                 "{'KeyId':'%s','PolicyName':'other'}", id.text);
     rig_refused(&rig, KMS_ERR_UNSUPPORTED, NULL, "PutKeyPolicy",
                 "{'KeyId':'%s','PolicyName':'other','Policy':'{}'}", id.text);
     rig_refused(&rig, KMS_ERR_MALFORMED_POLICY, NULL, "PutKeyPolicy", "{'KeyId':'%s','Policy':'{'}",
                 id.text);
+    rig_refused(&rig, KMS_ERR_MALFORMED_POLICY, NULL, "PutKeyPolicy",
+                "{'KeyId':'%s','Policy':'{}'}", id.text);
     rig_refused(&rig, KMS_ERR_LIMIT_EXCEEDED, NULL, "PutKeyPolicy",
                 "{'KeyId':'%s','Policy':'{%32767s}'}", id.text, "");
-    json_decref(rig_ok(&rig, "PutKeyPolicy", "{'KeyId':'%s','Policy':'{%32766s}'}", id.text, ""));
+
+    char longest[KEY_POLICY_MAX + 1];
+    (void)snprintf(longest, sizeof(longest), "%s%*s", DELEGATION,
+                   (int)(KEY_POLICY_MAX - strlen(DELEGATION)), "");
+    put_policy(&id, longest);
 }
 
 static void test_managed_key(void **state)

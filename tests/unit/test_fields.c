@@ -15,6 +15,7 @@ struct sample_request {
     struct request_context context;
     struct string_list words, choices;
     struct tag_list tags;
+    struct request_constraints constraints;
 };
 
 static const char *const colours[] = { "RED", "GREEN", NULL };
@@ -34,6 +35,7 @@ static const struct field sample_fields[] = {
     { "Choices",   OPTIONAL, AT(sample, STRINGS, choices),  0, 2,  .log = UNLOGGED, .texts = colours },
     { "Tags",      OPTIONAL, AT(sample, TAGS, tags),        0, 3,  .log = LOGGED },
     { "Present",   OPTIONAL, AT(sample, PRESENCE, present), 0, 1,  .log = UNLOGGED },
+    { "Limits",    OPTIONAL, AT(sample, CONSTRAINTS, constraints), 0, 2, .log = LOGGED, .item_max = 3 },
     { 0 },
 };
 
@@ -177,6 +179,14 @@ static void test_wrong_types(void **state)
         { "{\"Tags\":[{\"TagKey\":1,\"TagValue\":\"\"}]}",
           "NUMBER_VALUE cannot be converted to String" },
         { "{\"Present\":1}", "NUMBER_VALUE cannot be converted to Structure" },
+        { "{\"Limits\":[]}", "Start of list found where not expected." },
+        { "{\"Limits\":{\"EncryptionContextEquals\":\"x\"}}",
+          "STRING_VALUE cannot be converted to Map" },
+        { "{\"Limits\":{\"EncryptionContextSubset\":{\"a\":1}}}",
+          "NUMBER_VALUE cannot be converted to String" },
+        { "{\"Limits\":{\"EncryptionContextSubset\":{\"a\":\"b\\u0000\"}}}",
+          "NUL character in a String" },
+        { "{\"Limits\":{\"SourceArn\":1}}", "NUMBER_VALUE cannot be converted to String" },
         /* a type error wins over a broken constraint, wherever it stands */
         { "{\"Name\":\"\",\"Number\":\"x\"}", "STRING_VALUE cannot be converted to Integer" },
     };
@@ -222,6 +232,12 @@ static void test_bounds(void **state)
           ONE(" ''", "tags.1.member.tagKey", "have length greater than or equal to 1") },
         { "{\"Tags\":[{\"TagKey\":\"k\"}]}",
           ONE(" null", "tags.1.member.tagValue", "not be null") },
+        { "{\"Limits\":{\"EncryptionContextEquals\":{\"a\":\"\",\"b\":\"\",\"c\":\"\"}}}",
+          ONE("", "limits.encryptionContextEquals", "have length less than or equal to 2") },
+        { "{\"Limits\":{\"EncryptionContextSubset\":{\"a\":\"abcd\"}}}",
+          ONE(" 'abcd'", "limits.encryptionContextSubset", "have length less than or equal to 3") },
+        { "{\"Limits\":{\"EncryptionContextSubset\":{\"\":\"\"}}}",
+          ONE(" ''", "limits.encryptionContextSubset", "have length greater than or equal to 1") },
         { "{\"Name\":\"\",\"Number\":0}",
           "2 validation errors detected: Value '' at 'name' failed to satisfy constraint: Member "
           "must have length greater than or equal to 1; Value '0' at 'number' failed to satisfy "
@@ -301,6 +317,25 @@ static void test_context_limits(void **state)
     }
 }
 
+static void test_constraints(void **state)
+{
+    struct kms_error err = { 0 };
+    SAMPLE request = { 0 };
+    json_auto_t *json = NULL;
+
+    (void)state;
+    CHECK_OK(decode("{\"Limits\":{\"EncryptionContextSubset\":{\"a\":\"1\",\"B\":\"\"},"
+                    "\"EncryptionContextEquals\":null,\"SourceArn\":null}}",
+                    &request, &json, &err),
+             err);
+    CHECK(request.constraints.has_subset && !request.constraints.has_equals &&
+          !request.constraints.has_source_arn);
+    assert_int_equal(request.constraints.subset.count, 2);
+    CHECK_SPAN(request.constraints.subset.pairs[1].name, SPAN_LITERAL("B"));
+    check_accepted("{\"Limits\":{\"EncryptionContextEquals\":{}}}");
+    check_accepted("{\"Limits\":{}}");
+}
+
 /* Long values and many violations are cut at a character, inside the message. */
 static void test_long_messages_stay_texts(void **state)
 {
@@ -327,11 +362,13 @@ static void test_logged_members(void **state)
 {
     json_auto_t *json = json_loads("{\"Name\":\"n\",\"Alias\":\"a\",\"Plain\":\"AQI=\","
                                    "\"Context\":{\"KeyId\":\"V\"},\"Tags\":[{\"TagKey\":\"K\","
-                                   "\"TagValue\":\"V\"}],\"Number\":null,\"Other\":1}",
+                                   "\"TagValue\":\"V\"}],\"Number\":null,\"Other\":1,"
+                                   "\"Limits\":{\"EncryptionContextEquals\":{\"KeyId\":\"V\"}}}",
                                    0, NULL);
     json_auto_t *want = json_loads("{\"name\":\"n\",\"algorithm\":\"RED\",\"flag\":false,"
                                    "\"context\":{\"KeyId\":\"V\"},\"tags\":[{\"tagKey\":\"K\","
-                                   "\"tagValue\":\"V\"}]}",
+                                   "\"tagValue\":\"V\"}],"
+                                   "\"limits\":{\"encryptionContextEquals\":{\"KeyId\":\"V\"}}}",
                                    0, NULL);
     json_auto_t *got = fields_logged(sample_fields, json);
     json_auto_t *empty = json_object();
@@ -351,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_required),
         cmocka_unit_test(test_context_limits),
+        cmocka_unit_test(test_constraints),
         cmocka_unit_test(test_long_messages_stay_texts),
         cmocka_unit_test(test_logged_members),
     };

@@ -246,12 +246,13 @@ static void test_identifier_parse(void **state)
 static struct key *key_in(const char *state_text, const char *manager)
 {
     struct kms_error err = { 0 };
-    char state[32], owner[16];
+    char state[32], owner[16], spec[] = "SYMMETRIC_DEFAULT", usage[] = "ENCRYPT_DECRYPT";
     struct key *key = NULL;
 
     (void)snprintf(state, sizeof(state), "%s", state_text);
     (void)snprintf(owner, sizeof(owner), "%s", manager);
-    const struct key_record record = { .id = uuid_random(), .state = state, .manager = owner };
+    const struct key_record record = { .id = uuid_random(), .state = state, .manager = owner,
+                                       .spec = spec, .usage = usage };
     CHECK_OK(key_new(&record, &key, &err), err);
     return key;
 }
@@ -273,6 +274,9 @@ static void test_key_may(void **state)
         { "Enabled", KEY_USE_CANCEL, KMS_ERR_INVALID_STATE, "ARN is not pending deletion." },
         { "Disabled", KEY_USE_ROTATION, KMS_ERR_DISABLED, "ARN is disabled." },
         { "Disabled", KEY_USE_SWITCH, KMS_ERR_NONE, "" },
+        { "Enabled", KEY_USE_GRANT, KMS_ERR_NONE, "" },
+        { "Disabled", KEY_USE_GRANT, KMS_ERR_DISABLED, "ARN is disabled." },
+        { "PendingDeletion", KEY_USE_GRANT, KMS_ERR_INVALID_STATE, "ARN is pending deletion." },
         { "PendingDeletion", KEY_USE_READ, KMS_ERR_NONE, "" },
         { "Creating", KEY_USE_READ, KMS_ERR_NOT_FOUND, "Key 'ARN' does not exist" },
         { "Deleting", KEY_USE_CANCEL, KMS_ERR_NOT_FOUND, "Key 'ARN' does not exist" },

@@ -62,8 +62,8 @@ static void test_row_bytes_tell_null_from_empty(void **state)
 /* What moves between neighbouring columns must show: ("ab","c") is not ("a","bc"). */
 static void test_row_bytes_tell_columns_apart(void **state)
 {
-    struct access_key_record one = { .principal = (char[]){ "ab" }, .user_name = (char[]){ "c" } };
-    struct access_key_record two = { .principal = (char[]){ "a" }, .user_name = (char[]){ "bc" } };
+    struct access_key_record one = { .account = (char[]){ "ab" }, .owner = (char[]){ "c" } };
+    struct access_key_record two = { .account = (char[]){ "a" }, .owner = (char[]){ "bc" } };
     struct row row = { .sequence = 1 };
     AUTO(buf) first = { 0 };
     AUTO(buf) second = { 0 };

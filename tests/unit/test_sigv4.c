@@ -334,7 +334,7 @@ static void test_sigv4_token_rules(void **state)
            "'X-Amz-Security-Token' must be a 'SignedHeader' in the AWS Authorization.");
 
     sign(&fixture, WITH_TOKEN);
-    fixture.policy.session_token = NULL; /* a long-term key with a token */
+    fixture.client.token = NULL; /* a long-term key with a token */
     expect(&fixture, NOW_S, KMS_ERR_UNRECOGNIZED_CLIENT, TEXT_INVALID_TOKEN);
 
     begin(&fixture);
@@ -435,11 +435,11 @@ static void test_sigv4_canonical_targets(void **state)
 
 /* Unknown keys */
 
-static int broken_lookup(void *ctx, const struct signing_scope *scope, struct secret *ret_key,
+static int broken_lookup(void *ctx, const struct credential_claim *claim, struct secret *ret_key,
                          struct principal *ret_principal, struct kms_error *err)
 {
     (void)ctx;
-    (void)scope;
+    (void)claim;
     (void)ret_key;
     (void)ret_principal;
     return kms_fail_detail(err, KMS_ERR_KEY_UNAVAILABLE, "token gone");
