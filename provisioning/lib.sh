@@ -6,6 +6,7 @@
 #   DIR/token/            the SoftHSM2 token          DIR/pin DIR/so-pin     its PINs
 #   DIR/state/            database, admin socket      DIR/audit/             audit segments
 #   DIR/tls/              certificate and key         DIR/hsmkms.conf        the configuration
+#   DIR/transit.json      a token for the transit dialect, where it is served
 #   DIR/credential.json   first access key            DIR/daemon.{pid,log}   the running daemon
 #
 # Environment: HSMKMS_BUILD  folder of the programs, default the release build
@@ -73,16 +74,17 @@ make_certificate() # DIR
     die "no certificate, see $1/tls/openssl.log"
 }
 
-# Writes DIR/hsmkms.conf. PLAIN and TLS are ports, 0 for none; EXTRA is more text for the end.
-make_configuration() # DIR PLAIN TLS OPS EXTRA
+# Writes DIR/hsmkms.conf. PLAIN and TLS are ports, 0 for none; DOORS is what both serve; EXTRA is more
+# text for the end.
+make_configuration() # DIR PLAIN TLS OPS EXTRA [DOORS]
 {
-  local dir=$1 plain=$2 tls=$3 ops=$4 extra=$5
+  local dir=$1 plain=$2 tls=$3 ops=$4 extra=$5 doors=${6:-aws}
   mkdir -p "$dir/state" "$dir/audit"
   {
     printf '[service]\nstate_dir = %s\nregions = %s\n' "$dir/state" "$REGION"
-    ((plain == 0)) || printf '[http]\nport = %s\n' "$plain"
-    ((tls == 0)) || printf '[https]\nport = %s\ncertificate = %s\nkey = %s\n' \
-      "$tls" "$dir/tls/certificate.pem" "$dir/tls/key.pem"
+    ((plain == 0)) || printf '[http]\nport = %s\ndoors = %s\n' "$plain" "$doors"
+    ((tls == 0)) || printf '[https]\nport = %s\ncertificate = %s\nkey = %s\ndoors = %s\n' \
+      "$tls" "$dir/tls/certificate.pem" "$dir/tls/key.pem" "$doors"
     printf '[ops]\nport = %s\n' "$ops"
     printf '[token]\nmodule = %s\nuri = pkcs11:token=%s\npin_file = %s\n' \
       "$HSMKMS_MODULE" "$TOKEN_LABEL" "$dir/pin"
@@ -101,10 +103,27 @@ make_installation() # DIR
   mv "$1/credential.json.new" "$1/credential.json"
 }
 
+# A token of the account root, made once by a running daemon.
+make_transit_token() # DIR
+{
+  local i
+  [[ ! -s $1/transit.json ]] || return 0
+  for ((i = 0; i < 250; i++)); do # the administration socket opens last
+    "$HSMKMS_BUILD/hsmkms-admin" --socket "$1/state/admin.sock" token create --label rig \
+      >"$1/transit.json.new" 2>/dev/null && mv "$1/transit.json.new" "$1/transit.json" && return
+    sleep 0.04
+  done
+  return 1
+}
+
+json_member() # FILE MEMBER
+{
+  /usr/bin/python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"
+}
+
 credential() # DIR MEMBER
 {
-  /usr/bin/python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' \
-    "$1/credential.json" "$2"
+  json_member "$1/credential.json" "$2"
 }
 
 # First value of a setting in the configuration, or nothing.
@@ -113,6 +132,12 @@ setting() # DIR SECTION NAME
   awk -v section="[$2]" -v name="$3" '
     /^\[/ { current = $0 } current == section && $1 == name && $2 == "=" { print $3; exit }' \
     "$1/hsmkms.conf"
+}
+
+# Everything behind a name in the configuration, whatever its section; the first there is.
+setting_line() # DIR NAME
+{
+  sed -n "s/^$2 *= *//p" "$1/hsmkms.conf" | head -n 1
 }
 
 # The daemon's process id when it runs. A process that only waits to be reaped does not run, but one
@@ -191,6 +216,7 @@ print_environment() # DIR
   if [[ -n $port ]]; then
     url=https://127.0.0.1:$port
     printf 'export AWS_CA_BUNDLE=%q\n' "$dir/tls/certificate.pem"
+    printf 'export HSMKMS_KES_ADDR=%q\n' "127.0.0.1:$(setting "$dir" kes port)"
   else
     url=http://127.0.0.1:$(setting "$dir" http port)
   fi
@@ -208,4 +234,7 @@ print_environment() # DIR
     HSMKMS_ADMIN "$HSMKMS_BUILD/hsmkms-admin --socket $dir/state/admin.sock" \
     SOFTHSM2_CONF "$dir/softhsm2.conf" \
     HSMKMS_PIN_FILE "$dir/pin"
+  [[ ! -s $dir/transit.json ]] || printf 'export %s=%q\n' \
+    HSMKMS_TRANSIT_ADDR "$url" \
+    HSMKMS_TRANSIT_TOKEN "$(json_member "$dir/transit.json" Token)"
 }

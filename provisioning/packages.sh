@@ -12,6 +12,7 @@ readonly PACKAGES_RUN=(
 readonly PACKAGES_TEST=(
   clang llvm libclang-rt-14-dev python3-pip python3-boto3 python3-pytest python3-pytest-xdist opensc faketime strace curl nodejs
   libmongocrypt0 libnss3 libnss3-tools shellcheck
+  python3-hvac radosgw ceph-mon ceph-osd ceph-common s3cmd rclone
 )
 
 # Names of the given packages that are not installed, one per line.

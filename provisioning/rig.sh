@@ -2,7 +2,7 @@
 # A disposable key service for test suites: own token, database, credential and port in one folder,
 # ready in about a second; several run side by side.
 #
-#   eval "$(provisioning/rig.sh up DIR [--port N] [--tls] [--conf EXTRA])"
+#   eval "$(provisioning/rig.sh up DIR [--port N] [--tls] [--transit] [--conf EXTRA])"
 #   provisioning/rig.sh stop|start|kill|status|env|down DIR
 #
 #   up      makes DIR (again: starts it), starts the daemon, prints export lines
@@ -10,7 +10,10 @@
 #   status  running or stopped    env     the export lines again
 #   down    kills the daemon and removes DIR
 #   --port  port to listen on; 0 or none: a free one
-#   --tls   HTTPS with a certificate of its own; AWS_CA_BUNDLE is exported
+#   --tls   HTTPS with a certificate of its own; AWS_CA_BUNDLE is exported. Also a listener for
+#           clients of MinIO KES: HSMKMS_KES_ADDR is exported
+#   --transit  the same listener speaks the transit dialect too; HSMKMS_TRANSIT_ADDR and
+#           HSMKMS_TRANSIT_TOKEN (of the account root) are exported
 #   --conf  more lines for the configuration, or a file of such lines; may be given several times
 #
 # Exit status of up and start: that of a daemon that does not start, see README.
@@ -41,12 +44,13 @@ start() # DIR
 
 up() # DIR [options]
 {
-  local dir=$1 port=0 tls=no extra="" plain https ops
+  local dir=$1 port=0 tls=no doors=aws extra="" plain https ops kes
   shift
   while (($#)); do
     case $1 in
       --port) port=${2-}; shift 2 ;;
       --tls) tls=yes; shift ;;
+      --transit) doors="aws transit"; shift ;;
       --conf)
         [[ -n ${2-} ]] || usage
         if [[ -f $2 ]]; then extra+=$(<"$2")$'\n'; else extra+=$2$'\n'; fi
@@ -57,19 +61,22 @@ up() # DIR [options]
   done
   [[ $port =~ ^[0-9]+$ ]] || usage
   if [[ ! -e $dir/rig ]]; then
-    read -r ops plain < <(free_ports 2)
+    read -r ops plain kes < <(free_ports 3)
     ((port == 0)) || plain=$port
     https=0
     if [[ $tls == yes ]]; then
       https=$plain plain=0
+      extra+="[kes]"$'\n'"port = $kes"$'\n'
       make_certificate "$dir"
     fi
     make_token "$dir" || die "no token"
-    make_configuration "$dir" "$plain" "$https" "$ops" "$extra"
+    make_configuration "$dir" "$plain" "$https" "$ops" "$extra" "$doors"
     touch "$dir/rig"
   fi
   make_installation "$dir" || die "hsmkms-admin init failed"
-  start "$dir" && print_environment "$dir"
+  start "$dir" || return
+  [[ $(setting_line "$dir" doors) != *transit* ]] || make_transit_token "$dir" || die "no token"
+  print_environment "$dir"
 }
 
 (($# >= 2)) || usage

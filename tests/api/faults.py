@@ -41,13 +41,13 @@ def everywhere(what, functions=CRYPTO):
 class FaultyRig(kms.Rig):
     """A rig over the module that goes wrong on request."""
 
-    def __init__(self, conf="", rules=()):
+    def __init__(self, conf="", rules=(), tls=kms.TLS, transit=False):
         module = next(iter(kms.BUILD.rglob("p11faults.so")), None)
         if module is None:
             pytest.skip("p11faults.so is not part of this build")
         self.faults_dir = pathlib.Path(tempfile.mkdtemp(prefix="hf", dir="/tmp"))
         self.rules(*rules)
-        super().__init__(conf=conf, env={
+        super().__init__(tls=tls, conf=conf, transit=transit, env={
             "HSMKMS_MODULE": str(module), "P11_FAULTS_MODULE": SOFTHSM,
             "P11_FAULTS_FILE": str(self.faults_dir / "rules"),
             "P11_FAULTS_COUNTS": str(self.faults_dir / "counts")})

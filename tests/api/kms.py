@@ -128,12 +128,13 @@ class Credential:
 class Rig:
     """A disposable service made by provisioning/rig.sh."""
 
-    def __init__(self, tls=TLS, conf="", env=None):
+    def __init__(self, tls=TLS, conf="", env=None, transit=False):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hk", dir="/tmp"))
         self.tls = tls
         self.environment = {**os.environ, "HSMKMS_BUILD": str(BUILD), **(env or {})}
         self.local = threading.local()
         arguments = (["--tls"] if tls else []) + (["--conf", conf] if conf else [])
+        arguments += ["--transit"] if transit else []
         try:
             self._take(self._rig("up", *arguments))
         except BaseException:
@@ -225,6 +226,20 @@ class Rig:
         return subprocess.run([*shlex.split(self.exports["HSMKMS_ADMIN"]), *arguments], check=check,
                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
 
+    def user(self, name, actions="kms:*"):
+        """A new user who may do these actions; its credential."""
+        self.admin("user", "create", name)
+        policy = self.dir / f"policy-{name}.json"
+        policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": actions, "Resource": "*"}]}))
+        self.admin("policy", "put", "--user", name, "--name", "user", str(policy))
+        return self.access_key(name)
+
+    def access_key(self, name):
+        """A new access key of a user; its credential."""
+        made = json.loads(self.admin("key", "create", "--user", name).stdout)
+        return Credential(made["AccessKeyId"], made["SecretAccessKey"])
+
     # raw calls
 
     def connect(self):
@@ -264,10 +279,12 @@ class Rig:
             response = connection.getresponse()
             answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()},
                             response.read())
-        except BaseException:
+        except BaseException as error:
             if own:
                 connection.close()
                 self.local.connection = None
+            if isinstance(error, ConnectionRefusedError):
+                error.add_note("the daemon's log ends with\n" + self.log()[-3000:])
             raise
         return answer
 
@@ -347,5 +364,7 @@ class Rig:
     def details(self, key):
         """One key with its policy, tags and rotation."""
         metadata = self.ok("DescribeKey", KeyId=key)["KeyMetadata"]
-        return [metadata, self.ok("GetKeyPolicy", KeyId=key), self.ok("ListResourceTags", KeyId=key),
-                self.ok("GetKeyRotationStatus", KeyId=key), self.ok("ListKeyRotations", KeyId=key)]
+        rotation = ([self.ok("GetKeyRotationStatus", KeyId=key), self.ok("ListKeyRotations", KeyId=key)]
+                    if metadata["KeySpec"] == "SYMMETRIC_DEFAULT" else [])
+        return [metadata, self.ok("GetKeyPolicy", KeyId=key),
+                self.ok("ListResourceTags", KeyId=key), *rotation]

@@ -8,7 +8,6 @@ import stat
 import subprocess
 
 import kms
-from kms import Credential
 
 
 def listed(rig):
@@ -16,9 +15,8 @@ def listed(rig):
 
 
 def test_create_use_disable(rig):
-    made = json.loads(rig.admin("key", "create", "--user", "alice").stdout)
-    assert re.fullmatch("AKIA[A-Z2-7]{16}", made["AccessKeyId"])
-    credential = Credential(made["AccessKeyId"], made["SecretAccessKey"])
+    credential = rig.user("alice")
+    assert re.fullmatch("AKIA[A-Z2-7]{16}", credential.access_key)
     answer = rig.call("CreateKey", {"Description": "alice's"}, credential=credential)
     assert answer.status == 200
     record = [r for r in rig.audit() if r.get("requestID") == answer.request_id][-1]
@@ -31,20 +29,17 @@ def test_create_use_disable(rig):
 
 def test_credentials_survive_a_kill(new_rig):
     rig = new_rig()
-    made = json.loads(rig.admin("key", "create", "--user", "bob").stdout)
-    gone = json.loads(rig.admin("key", "create", "--user", "eve").stdout)
-    rig.admin("key", "disable", gone["AccessKeyId"])
+    bob, eve = rig.user("bob"), rig.user("eve")
+    rig.admin("key", "disable", eve.access_key)
     rig.kill()
     rig.start()
-    bob = Credential(made["AccessKeyId"], made["SecretAccessKey"])
-    eve = Credential(gone["AccessKeyId"], gone["SecretAccessKey"])
     assert rig.call("ListKeys", credential=bob).status == 200
     rig.refuses("UnrecognizedClientException", "ListKeys", credential=eve)
 
 
 def test_two_keys_for_one_user(rig):
-    for _ in range(2):
-        rig.admin("key", "create", "--user", "carol")
+    rig.user("carol")
+    rig.access_key("carol")
     assert rig.admin("key", "create", "--user", "carol", check=False).returncode
 
 
@@ -64,9 +59,9 @@ def test_status(rig):
 
 
 def test_admin_acts_are_recorded(rig):
-    made = json.loads(rig.admin("key", "create", "--user", "dave").stdout)
-    assert any(made["AccessKeyId"] in json.dumps(r) for r in rig.audit())
-    assert not any(made["SecretAccessKey"] in json.dumps(r) for r in rig.audit())
+    made = rig.user("dave")
+    assert any(made.access_key in json.dumps(r) for r in rig.audit())
+    assert not any(made.secret in json.dumps(r) for r in rig.audit())
 
 
 def test_socket_is_private(rig):

@@ -145,7 +145,7 @@ def test_policy(rig, key):
     default = rig.ok("GetKeyPolicy", KeyId=key, PolicyName="default")
     assert json.loads(default["Policy"])["Statement"][0]["Effect"] == "Allow"
     mine = json.dumps({"Version": "2012-10-17", "Statement": [
-        {"Sid": "root ü", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
+        {"Sid": "the account itself", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
          "Action": "kms:*", "Resource": "*"}]}, indent=3, ensure_ascii=False)
     rig.ok("PutKeyPolicy", KeyId=key, PolicyName="default", Policy=mine)
     assert rig.ok("GetKeyPolicy", KeyId=key)["Policy"] == mine, "stored as it was written"

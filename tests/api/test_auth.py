@@ -165,8 +165,7 @@ def test_unsigned_payload_is_refused(rig):
 
 
 def test_a_disabled_credential_is_refused_at_once(rig):
-    made = json.loads(rig.admin("key", "create", "--user", "mallory").stdout)
-    credential = Credential(made["AccessKeyId"], made["SecretAccessKey"])
+    credential = rig.user("mallory")
     for _ in range(3):
         assert rig.call("ListKeys", credential=credential).status == 200
     rig.admin("key", "disable", credential.access_key)

@@ -208,7 +208,7 @@ def test_token_disk_full(on_small_disk):
     load.verify()
     keys = rig.ok("ListKeys")["Keys"]
     token = rig.token()
-    assert token["Keys"] == 2 + len(keys) and token["ObjectsIgnored"] == 0
+    assert token["Keys"] == 3 + len(keys) and token["ObjectsIgnored"] == 0
 
 
 def test_no_login_with_a_full_token_disk(on_small_disk):

@@ -197,7 +197,7 @@ def test_all_violations_in_one_message(rig):
 
 def test_what_is_not_supported_is_refused_by_create_key(rig):
     before = rig.ok("ListKeys", Limit=1000)
-    rows = [{"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, {"KeySpec": "ECC_NIST_P256"},
+    rows = [{"KeySpec": "ML_DSA_65", "KeyUsage": "SIGN_VERIFY"}, {"KeySpec": "ECC_NIST_P256"},
             {"KeyUsage": "SIGN_VERIFY"}, {"Origin": "AWS_CLOUDHSM"}, {"Origin": "EXTERNAL_KEY_STORE"},
             {"KeySpec": "SYMMETRIC_DEFAULT", "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT"},
             {"CustomKeyStoreId": "cks-1"}]

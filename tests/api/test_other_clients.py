@@ -1,7 +1,8 @@
-"""Clients that are neither boto3 nor the AWS command line: JavaScript, MongoDB's library, curl.
+"""Clients that are neither boto3 nor the AWS command line: JavaScript, Go, Ruby, MongoDB's library, curl.
 
-NODE_PATH names a folder with @aws-sdk/client-kms as pinned in node/package.json; tests/run.sh
-installs it below build/.
+NODE_PATH names a folder with the packages that node/package-lock.json pins, HSMKMS_GO_JOURNEY the
+program that go/go.mod and go.sum pin; tests/run.sh makes both below build/. Ruby's library is that
+of Debian.
 """
 
 import os
@@ -22,16 +23,39 @@ def run(command, environment):
     return result.stdout
 
 
+@pytest.mark.parametrize("package, program", [("@aws-sdk/client-kms", "journey.js"),
+                                              ("aws-sdk", "journey_v2.js")], ids=["v3", "v2"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_javascript(new_rig, tls):
+def test_javascript(new_rig, tls, package, program):
     packages = os.environ.get("NODE_PATH", "")
-    if not (pathlib.Path(packages) / "@aws-sdk" / "client-kms").is_dir():
-        pytest.skip("NODE_PATH has no @aws-sdk/client-kms")
+    if not (pathlib.Path(packages) / package).is_dir():
+        pytest.skip(f"NODE_PATH has no {package}")
     rig = new_rig(tls=tls)
     environment = rig.env(NODE_PATH=packages, AWS_MAX_ATTEMPTS="3")
     if tls:
         environment["NODE_EXTRA_CA_CERTS"] = rig.exports["AWS_CA_BUNDLE"]
-    assert "ok" in run(["/usr/bin/node", HERE / "node" / "journey.js"], environment)
+    assert "ok" in run(["/usr/bin/node", HERE / "node" / program], environment)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_go(new_rig, tls):
+    program = os.environ.get("HSMKMS_GO_JOURNEY", "")
+    if not os.access(program, os.X_OK):
+        pytest.skip("HSMKMS_GO_JOURNEY names no program: Go or its module proxy was not to be had")
+    rig = new_rig(tls=tls)
+    assert "ok" in run([program], rig.env())
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_ruby(new_rig, tls):
+    if not pathlib.Path("/usr/bin/ruby").exists():
+        pytest.skip("package ruby-aws-sdk-kms is not installed")
+    rig = new_rig(tls=tls)
+    result = subprocess.run(["/usr/bin/ruby", HERE / "ruby" / "journey.rb"], check=False, text=True,
+                            env=rig.env(), timeout=180, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode == 77:
+        pytest.skip(result.stdout.strip())
+    assert result.returncode == 0 and "ok" in result.stdout, result.stdout
 
 
 def test_libmongocrypt(new_rig):

@@ -3,10 +3,12 @@
 Exit statuses are those of README, "When it does not start".
 """
 
+import json
 import pathlib
 import shutil
 import sqlite3
 
+import boto3
 import pytest
 
 INTEGRITY = 4
@@ -25,13 +27,36 @@ def stopped():
         rig.ok("CreateAlias", AliasName="alias/tamper", TargetKeyId=key)
         rig.ok("RotateKeyOnDemand", KeyId=key)
         rig.ok("PutKeyPolicy", KeyId=key, Policy=rig.ok("GetKeyPolicy", KeyId=key)["Policy"])
+        rig.admin("user", "create", "somebody")
         rig.admin("key", "create", "--user", "somebody")
+        rig.ok("CreateGrant", KeyId=key, Operations=["Decrypt"],
+               GranteePrincipal="arn:aws:iam::000000000000:user/somebody")
+        fill_principals(rig)
         rig.stop()
         shutil.copytree(rig.dir, str(rig.dir) + ".good")
         yield rig
     finally:
         shutil.rmtree(str(rig.dir) + ".good", ignore_errors=True)
         rig.down()
+
+
+def fill_principals(rig):
+    """A row for every table of principals and their credentials."""
+    document = rig.dir / "policy.json"
+    document.write_text('{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:*", '
+                        '"Resource": "*"}]}')
+    whose = ("--user", "somebody")
+    rig.admin("account", "add", "123456789012", "--foreign")
+    made = json.loads(rig.admin("policy", "create", str(document), "--name", "managed").stdout)
+    rig.admin("attach", made["Policy"]["Arn"], *whose)
+    rig.admin("policy", "put", str(document), "--name", "inline", *whose)
+    rig.admin("tag", "set", "team", "storage", *whose)
+    rig.admin("cert", "bind", "ab" * 32, *whose)
+    rig.admin("token", "create", *whose)
+    boto3.client("sts", endpoint_url=rig.url, region_name="us-east-1",
+                 aws_access_key_id=rig.credential.access_key,
+                 aws_secret_access_key=rig.credential.secret,
+                 verify=rig.exports.get("AWS_CA_BUNDLE", True)).get_session_token()
 
 
 @pytest.fixture(autouse=True)
