@@ -200,7 +200,8 @@ suppressions() # FILE
 {
   [[ ! -f $PWD/tests/$1 ]] || echo ":suppressions=$PWD/tests/$1"
 }
-ASAN=detect_leaks=1:strict_string_checks=1
+# The slow unwinder sees through libraries without frame pointers, which suppressions name.
+ASAN=detect_leaks=1:strict_string_checks=1:fast_unwind_on_malloc=0
 TSAN=halt_on_error=0:second_deadlock_stack=1$(suppressions tsan.supp)
 LSAN_OPTIONS=print_suppressions=0$(suppressions lsan.supp)
 export LSAN_OPTIONS

@@ -99,6 +99,7 @@ static void test_created_secret_signs(void **state)
     CHECK_OK(signing_key_derive(span_text(text_of(made, "SecretAccessKey")), &scope, &want, &err),
              err);
     CHECK_SPAN(secret_span(&got), secret_span(&want));
+    principal_done(&principal);
 }
 
 static void test_status(void **state)
