@@ -153,7 +153,7 @@ def test_audit_disk_full(on_small_disk):
 
 @pytest.mark.slow
 def test_audit_disk_fills_again_and_again(on_small_disk):
-    rig, folder = on_small_disk("audit")
+    rig, folder = on_small_disk("audit", size="16m")
     load = Load(rig, [rig.key()]).run(50)
     for _ in range(6):
         load.start(600)
