@@ -11,6 +11,9 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include "pkcs11/ck_error.h"
 #include "pkcs11/module.h"
@@ -30,13 +33,33 @@ struct session {
     struct session *next_idle;
 };
 
+/*
+ * What a module allocates in a call and never frees is not ours to report: SoftHSM2 2.6.1 loses
+ * some 60 bytes for each Ed25519 signature and 240 for each ECDH derivation.
+ */
+#ifdef __SANITIZE_ADDRESS__
+static inline CK_RV leaks_are_ours(CK_RV rv)
+{
+    __lsan_enable();
+    return rv;
+}
+#define leaks_are_foreign() __lsan_disable()
+#else
+#define leaks_are_foreign() ((void)0)
+#define leaks_are_ours(rv)  (rv)
+#endif
+
+#define MODULE_CALL(session, name, ...)                                                            \
+    (leaks_are_foreign(),                                                                          \
+     leaks_are_ours((session)->module->list->name((session)->handle, __VA_ARGS__)))
+
 /* Calls a function of the module on this session, and remembers what was called. */
 #define P11(session, name, ...)                                                                    \
-    session_saw(session, #name, (session)->module->list->name((session)->handle, __VA_ARGS__))
+    session_saw(session, #name, MODULE_CALL(session, name, __VA_ARGS__))
 
 /* The same where a refusal is the good answer: not counted as an error. */
 #define P11_TRY(session, name, ...)                                                                \
-    session_heard(session, #name, (session)->module->list->name((session)->handle, __VA_ARGS__))
+    session_heard(session, #name, MODULE_CALL(session, name, __VA_ARGS__))
 
 CK_RV session_saw(struct session *session, const char *function, CK_RV rv);
 CK_RV session_heard(struct session *session, const char *function, CK_RV rv);

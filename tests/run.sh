@@ -200,11 +200,8 @@ suppressions() # FILE
 {
   [[ ! -f $PWD/tests/$1 ]] || echo ":suppressions=$PWD/tests/$1"
 }
-# The slow unwinder sees through libraries without frame pointers, which suppressions name.
-ASAN=detect_leaks=1:strict_string_checks=1:fast_unwind_on_malloc=0
+ASAN=detect_leaks=1:strict_string_checks=1
 TSAN=halt_on_error=0:second_deadlock_stack=1$(suppressions tsan.supp)
-LSAN_OPTIONS=print_suppressions=0$(suppressions lsan.supp)
-export LSAN_OPTIONS
 
 mkdir -p "$LOGS"
 readonly ALL=(packages style release asan tsan fuzz e2e-plain e2e-tls e2e-asan e2e-tsan)

@@ -289,7 +289,7 @@ static int add_login(struct iam *iam, const struct door_token_key *secret,
                                              .owner = (char *)(uintptr_t)seen->owner,
                                              .hash = { .ptr = hash, .len = sizeof(hash) },
                                              .active = 1,
-                                             .created_ms = now_ms,
+                                             .created_ms = seen->facts.created_ms,
                                              .expires_ms = seen->facts.expires_ms };
     if (door_token_new(DOOR_LOGIN, &draft, &token, err) < 0)
         return -1;
