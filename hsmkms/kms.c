@@ -14,6 +14,7 @@
 
 #include "hsmkms/base/json_memory.h"
 #include "hsmkms/kms_parts.h"
+#include "pkcs11/side_token.h"
 
 /* How the labels of key versions begin. */
 #define LABEL_VERSIONS "hsmkms:kv:"
@@ -407,6 +408,25 @@ int kms_open(struct kms *kms, struct kms_error *err)
     return 0;
 }
 
+int kms_open_tls_token(struct kms *kms, struct kms_error *err)
+{
+    const struct settings *const settings = &kms->settings;
+    const struct kms_path dir = under_state_dir(kms, "", "tls-token");
+    const struct side_token_config config = { .module = settings->https_key_module,
+                                              .uri = settings->https_key,
+                                              .pin_file = settings->https_key_pin_file,
+                                              .state_dir = dir.text,
+                                              .master = kms->token };
+
+    if (settings->https_key_module[0] == '\0' ||
+        (settings->https_port == 0 && settings->kes_port == 0))
+        return 0;
+    if (mkdir(dir.text, 0700) < 0 && errno != EEXIST)
+        return kms_fail(err, KMS_ERR_CONFIG, "cannot make %s: %s", dir.text,
+                        strerrordesc_np(errno));
+    return side_token_open(&config, &kms->tls_token, err);
+}
+
 /* The last checkpoint covers everything that was answered. */
 static void sign_the_end(struct kms *kms)
 {
@@ -425,6 +445,7 @@ void kms_done(struct kms *kms)
     keyring_close(&kms->keyring);
     audit_close(kms->audit);
     store_close(kms->store);
+    side_token_close(kms->tls_token);
     token_close(kms->token);
     record_done(&installation_table, &kms->installation);
     settings_done(&kms->settings);

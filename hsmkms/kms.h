@@ -15,6 +15,7 @@ struct kms {
     struct clock clock;
     int lock_fd; /* holds the state directory; -1: not held */
     struct token *token;
+    struct side_token *tls_token; /* of https.key, NULL when that is a file */
     struct store *store;
     struct installation_record installation;
     struct keyring keyring;
@@ -62,6 +63,13 @@ CHECKED int kms_open(struct kms *kms, struct kms_error *err);
  */
 CHECKED int kms_init(struct kms *kms, char ret_id[21], struct secret *ret_secret,
                      struct kms_error *err);
+
+/*
+ * The token of https.key, when that is a URI and a listener needs it. After kms_open(), before
+ * threads work with the master token: both may be in one module.
+ * Errors: as side_token_open()
+ */
+CHECKED int kms_open_tls_token(struct kms *kms, struct kms_error *err);
 
 /* Accepts one that was opened in part. */
 void kms_done(struct kms *kms);

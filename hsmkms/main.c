@@ -268,7 +268,8 @@ static int start_http(struct kms *kms, struct front *front, struct kms_error *er
                                         .https_doors = front->https_doors,
                                         .http_doors = front->http_doors,
                                         .ops_doors = front->ops_doors,
-                                        .kes_doors = front->kes_doors };
+                                        .kes_doors = front->kes_doors,
+                                        .key_token = kms->tls_token };
 
     if (http_server_start(&config, &front->http, err) < 0)
         return -1;
@@ -300,9 +301,9 @@ static int start_admin(struct kms *kms, struct front *front, struct kms_error *e
 
 static int start(struct kms *kms, struct front *front, struct kms_error *err)
 {
-    if (kms_open(kms, err) < 0 || open_doors(kms, front, err) < 0 ||
-        api_worker_start(kms->api, err) < 0 || start_http(kms, front, err) < 0 ||
-        start_admin(kms, front, err) < 0)
+    if (kms_open(kms, err) < 0 || kms_open_tls_token(kms, err) < 0 ||
+        open_doors(kms, front, err) < 0 || api_worker_start(kms->api, err) < 0 ||
+        start_http(kms, front, err) < 0 || start_admin(kms, front, err) < 0)
         return -1;
     return 0;
 }

@@ -39,7 +39,7 @@ int module_start(struct module *module, struct kms_error *err)
     if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
         return kms_fail_detail(err, KMS_ERR_CONFIG, "C_Initialize of %s: %s (0x%lx)", module->path,
                                ck_name(rv), (unsigned long)rv);
-    module->started = rv == CKR_OK;
+    module->started = module->started || rv == CKR_OK; /* a shared one goes on */
 
     const CK_RV info_rv = module->list->C_GetInfo(&module->info);
     if (info_rv != CKR_OK) {
@@ -52,6 +52,8 @@ int module_start(struct module *module, struct kms_error *err)
 
 void module_stop(struct module *module)
 {
+    if (module->shared)
+        return;
     if (module->started)
         (void)module->list->C_Finalize(NULL); /* nothing left that could be saved */
     module->started = false;

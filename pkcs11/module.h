@@ -17,6 +17,7 @@ struct module {
     CK_FUNCTION_LIST *list;
     const char *path, *init_args, *uri; /* borrowed for the life of the module */
     bool started;                       /* C_Initialize was ours, so C_Finalize is too */
+    bool shared;                        /* others use it as well: not stopped meanwhile */
     CK_SLOT_ID slot;
     CK_INFO info;
     CK_TOKEN_INFO token;
@@ -30,7 +31,7 @@ CHECKED int module_load(struct module *ret, const char *path, const char *init_a
 /* C_Initialize with OS locking, C_GetInfo, profile. Errors: CONFIG; KEY_UNAVAILABLE. */
 CHECKED int module_start(struct module *module, struct kms_error *err);
 
-/* C_Finalize, if C_Initialize was ours. No session is in use. */
+/* C_Finalize, if C_Initialize was ours and nobody shares it. No session is in use. */
 void module_stop(struct module *module);
 
 /*

@@ -128,6 +128,7 @@ void token_close(struct token *token)
     if (token->module.list) {
         session_close(&token->manage);
         session_close(&token->owner); /* the last one, which ends the login */
+        token->module.shared = false; /* who shared it has ended */
         module_stop(&token->module);
     }
     cache_close(&token->cache);

@@ -5,7 +5,7 @@
 #
 #   DIR/token/            the SoftHSM2 token          DIR/pin DIR/so-pin     its PINs
 #   DIR/state/            database, admin socket      DIR/audit/             audit segments
-#   DIR/tls/              certificate and key         DIR/hsmkms.conf        the configuration
+#   DIR/tls/              certificate, key, CA        DIR/hsmkms.conf        the configuration
 #   DIR/transit.json      a token for the transit dialect, where it is served
 #   DIR/credential.json   first access key            DIR/daemon.{pid,log}   the running daemon
 #
@@ -74,6 +74,26 @@ make_certificate() # DIR
     die "no certificate, see $1/tls/openssl.log"
 }
 
+# The same with the key in a token of its own, beside the one of the master keys.
+make_certificate_of_token() # DIR ec|rsa
+{
+  local -r tool=$HSMKMS_ROOT/provisioning/tls_key.sh
+  mkdir -p "$1/tls"
+  local -rx SOFTHSM2_CONF=$1/softhsm2.conf
+  "$tool" token "$1/tls" && "$tool" key "$1/tls" "$2" && "$tool" request "$1/tls" &&
+    "$tool" sign "$1/tls" "$1/tls" && "$tool" settings "$1/tls" >"$1/tls/settings"
+}
+
+# What of [https] says where certificate and key are; nothing when there are none.
+certificate_settings() # DIR
+{
+  if [[ -s $1/tls/settings ]]; then
+    cat "$1/tls/settings"
+  elif [[ -s $1/tls/certificate.pem ]]; then
+    printf '%s = %s\n' certificate "$1/tls/certificate.pem" key "$1/tls/key.pem"
+  fi
+}
+
 # Writes DIR/hsmkms.conf. PLAIN and TLS are ports, 0 for none; DOORS is what both serve; EXTRA is more
 # text for the end.
 make_configuration() # DIR PLAIN TLS OPS EXTRA [DOORS]
@@ -83,8 +103,9 @@ make_configuration() # DIR PLAIN TLS OPS EXTRA [DOORS]
   {
     printf '[service]\nstate_dir = %s\nregions = %s\n' "$dir/state" "$REGION"
     ((plain == 0)) || printf '[http]\nport = %s\ndoors = %s\n' "$plain" "$doors"
-    ((tls == 0)) || printf '[https]\nport = %s\ncertificate = %s\nkey = %s\ndoors = %s\n' \
-      "$tls" "$dir/tls/certificate.pem" "$dir/tls/key.pem" "$doors"
+    printf '[https]\n'
+    certificate_settings "$dir"
+    ((tls == 0)) || printf 'port = %s\ndoors = %s\n' "$tls" "$doors"
     printf '[ops]\nport = %s\n' "$ops"
     printf '[token]\nmodule = %s\nuri = pkcs11:token=%s\npin_file = %s\n' \
       "$HSMKMS_MODULE" "$TOKEN_LABEL" "$dir/pin"
@@ -214,12 +235,13 @@ daemon_end() # DIR SIGNAL
 # Shell lines that point an AWS client at this installation.
 print_environment() # DIR
 {
-  local dir=$1 port url
+  local dir=$1 port url kes authority=$1/tls/certificate.pem
+  [[ ! -s $dir/tls/ca.pem ]] || authority=$dir/tls/ca.pem
+  kes=$(setting "$dir" kes port)
   port=$(setting "$dir" https port)
   if [[ -n $port ]]; then
     url=https://127.0.0.1:$port
-    printf 'export AWS_CA_BUNDLE=%q\n' "$dir/tls/certificate.pem"
-    printf 'export HSMKMS_KES_ADDR=%q\n' "127.0.0.1:$(setting "$dir" kes port)"
+    printf 'export AWS_CA_BUNDLE=%q\n' "$authority"
   else
     url=http://127.0.0.1:$(setting "$dir" http port)
   fi
@@ -237,6 +259,7 @@ print_environment() # DIR
     HSMKMS_ADMIN "$HSMKMS_BUILD/hsmkms-admin --socket $dir/state/admin.sock" \
     SOFTHSM2_CONF "$dir/softhsm2.conf" \
     HSMKMS_PIN_FILE "$dir/pin"
+  [[ -z $kes ]] || printf 'export %s=%q\n' HSMKMS_KES_ADDR "127.0.0.1:$kes" HSMKMS_KES_CA "$authority"
   [[ ! -s $dir/transit.json ]] || printf 'export %s=%q\n' \
     HSMKMS_TRANSIT_ADDR "$url" \
     HSMKMS_TRANSIT_TOKEN "$(json_member "$dir/transit.json" Token)"

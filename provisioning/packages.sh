@@ -7,7 +7,7 @@ readonly PACKAGES_BUILD=(
   libgnutls28-dev libjemalloc-dev libmicrohttpd-dev libsystemd-dev uthash-dev libcmocka-dev
 )
 readonly PACKAGES_RUN=(
-  softhsm2 openssl python3 python3-botocore awscli
+  softhsm2 openssl libengine-pkcs11-openssl python3 python3-botocore awscli
 )
 readonly PACKAGES_TEST=(
   clang llvm libclang-rt-14-dev python3-pip python3-boto3 python3-pytest python3-pytest-xdist opensc faketime strace curl nodejs

@@ -2,7 +2,7 @@
 # A disposable key service for test suites: own token, database, credential and port in one folder,
 # ready in about a second; several run side by side.
 #
-#   eval "$(provisioning/rig.sh up DIR [--port N] [--tls] [--transit] [--conf EXTRA])"
+#   eval "$(provisioning/rig.sh up DIR [--port N] [--tls] [--tls-key ec|rsa] [--conf EXTRA])"
 #   provisioning/rig.sh stop|start|kill|status|env|down DIR
 #
 #   up      makes DIR (again: starts it), starts the daemon, prints export lines
@@ -10,10 +10,13 @@
 #   status  running or stopped    env     the export lines again
 #   down    kills the daemon and removes DIR
 #   --port  port to listen on; 0 or none: a free one
-#   --tls   HTTPS with a certificate of its own; AWS_CA_BUNDLE is exported. Also a listener for
-#           clients of MinIO KES: HSMKMS_KES_ADDR is exported
-#   --transit  the same listener speaks the transit dialect too; HSMKMS_TRANSIT_ADDR and
-#           HSMKMS_TRANSIT_TOKEN (of the account root) are exported
+#   --tls   HTTPS with a certificate of its own; AWS_CA_BUNDLE is exported
+#   --tls-key  the same with the private key in a second SoftHSM2 token, see tls_key.sh
+#   --bare  AWS dialects alone, for suites that count records or ports. Without it the same listener
+#           speaks the transit dialect too (HSMKMS_TRANSIT_ADDR, HSMKMS_TRANSIT_TOKEN, of the account
+#           root), and a TLS listener serves clients of MinIO KES (HSMKMS_KES_ADDR, HSMKMS_KES_CA;
+#           they are known by certificates that hsmkms-admin binds). After --bare, --transit brings
+#           the first back, --tls the second
 #   --conf  more lines for the configuration, or a file of such lines; may be given several times
 #
 # Exit status of up and start: that of a daemon that does not start, see README.
@@ -44,13 +47,19 @@ start() # DIR
 
 up() # DIR [options]
 {
-  local dir=$1 port=0 tls=no doors=aws extra="" plain https ops kes
+  local dir=$1 port=0 tls=no tls_key=file bare=no transit=no extra="" doors=aws plain https ops kes
   shift
   while (($#)); do
     case $1 in
       --port) port=${2-}; shift 2 ;;
       --tls) tls=yes; shift ;;
-      --transit) doors="aws transit"; shift ;;
+      --tls-key)
+        [[ ${2-} == ec || ${2-} == rsa ]] || usage
+        tls=yes tls_key=$2
+        shift 2
+        ;;
+      --bare) bare=yes; shift ;;
+      --transit) transit=yes; shift ;;
       --conf)
         [[ -n ${2-} ]] || usage
         if [[ -f $2 ]]; then extra+=$(<"$2")$'\n'; else extra+=$2$'\n'; fi
@@ -64,12 +73,15 @@ up() # DIR [options]
     read -r ops plain kes < <(free_ports 3)
     ((port == 0)) || plain=$port
     https=0
-    if [[ $tls == yes ]]; then
-      https=$plain plain=0
-      extra+="[kes]"$'\n'"port = $kes"$'\n'
+    [[ $tls == no ]] || { https=$plain plain=0; }
+    [[ $bare$transit == yesno ]] || doors+=" transit"
+    [[ $bare$tls == yesno ]] || extra+="[kes]"$'\n'"port = $kes"$'\n'
+    make_token "$dir" || die "no token"
+    if [[ $tls_key != file ]]; then
+      make_certificate_of_token "$dir" "$tls_key" || die "no TLS key in a token"
+    elif [[ $bare$tls != yesno ]]; then
       make_certificate "$dir"
     fi
-    make_token "$dir" || die "no token"
     make_configuration "$dir" "$plain" "$https" "$ops" "$extra" "$doors"
     touch "$dir/rig"
   fi

@@ -169,6 +169,24 @@ static int check_clients(const struct settings *s, struct kms_error *err)
     return 0;
 }
 
+/* A TLS key in a token needs a module and a PIN file, one in a file has no use for them. */
+static int check_tls_key(const struct settings *s, struct kms_error *err)
+{
+    static const char scheme[] = "pkcs11:";
+    const bool in_token = strncmp(s->https_key, scheme, sizeof(scheme) - 1) == 0;
+
+    if (in_token && (!s->https_key_module[0] || !s->https_key_pin_file[0]))
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "https.key in a token needs https.key_module and https.key_pin_file");
+    if (!in_token && (s->https_key_module[0] || s->https_key_pin_file[0]))
+        return kms_fail(err, KMS_ERR_CONFIG, "https.key_%s is used only with a pkcs11: https.key",
+                        s->https_key_module[0] ? "module" : "pin_file");
+    if (strncmp(s->kes_key, scheme, sizeof(scheme) - 1) == 0)
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "kes.key must be a file; empty, kes uses the key of https");
+    return 0;
+}
+
 int settings_parse(struct span text, struct settings *ret, struct kms_error *err)
 {
     struct reading reading = { .settings = ret, .err = err };
@@ -188,7 +206,7 @@ int settings_parse(struct span text, struct settings *ret, struct kms_error *err
     free(copy);
 
     if (line == 0)
-        return check_clients(ret, err);
+        return check_clients(ret, err) < 0 ? -1 : check_tls_key(ret, err);
     if (err->code == KMS_ERR_NONE)
         return kms_fail(err, KMS_ERR_CONFIG, "line %d is neither [section] nor name = value", line);
     if (err->code == KMS_ERR_CONFIG) {

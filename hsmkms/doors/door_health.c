@@ -173,6 +173,7 @@ READ(http_queued_most)   { return (double)r->http.queued_most; }
 READ(http_requests)      { return (double)r->http.requests; }
 READ(http_refused)       { return (double)r->http.refused; }
 READ(http_throttled)     { return (double)r->http.throttled; }
+READ(tls_key_failures)   { return (double)r->http.tls_key_failures; }
 
 static const struct {
     const char *name, *type, *help;
@@ -190,6 +191,7 @@ static const struct {
     { "hsmkms_http_requests_total",           "counter", "Requests", read_http_requests },
     { "hsmkms_http_refused_total",            "counter", "Requests refused by limits or framing", read_http_refused },
     { "hsmkms_http_throttled_total",          "counter", "Requests refused by a full queue", read_http_throttled },
+    { "hsmkms_tls_key_failures_total",        "counter", "TLS handshakes that the token of the TLS key did not sign", read_tls_key_failures },
 };
 /* clang-format on */
 

@@ -12,6 +12,7 @@
 
 #include "hsmkms/base/clock.h"
 #include "hsmkms/http/client_cert.h"
+#include "hsmkms/http/handshake_key.h"
 
 #define TICKS_PER_REQUEST_TIME 8
 #define TICK_LONGEST_US        INT64_C(500000)
@@ -171,6 +172,7 @@ void connection_closed(struct connections *connections, struct connection *conne
     DL_DELETE(connections->open, connection);
     connections->count--;
     (void)pthread_mutex_unlock(&connections->lock);
+    handshake_key_free(connection);
     tls_identity_release(connection->identity);
     client_cert_unref(connection->client);
     free(connection);

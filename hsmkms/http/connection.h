@@ -21,6 +21,7 @@
 #include "hsmkms/http/tls.h"
 
 struct client_gate;
+struct handshake_key;
 
 enum connection_phase {
     CONNECTION_WAITS,    /* for the request line */
@@ -35,6 +36,7 @@ struct connection {
     char peer[INET6_ADDRSTRLEN];
     char tls_version[16], tls_cipher[48]; /* set with the first request */
     const struct tls_identity *identity;  /* what its handshake used, or NULL */
+    struct handshake_key *handshake_key;  /* where the listener's key lies in a token, else NULL */
 
     /* the client's certificate, see client_gate.h */
     const struct client_gate *gate;   /* NULL: plain */

@@ -12,6 +12,7 @@
 #include <microhttpd.h>
 
 #include "hsmkms/http/client_gate.h"
+#include "hsmkms/http/handshake_key.h"
 #include "hsmkms/http/request.h"
 
 /*
@@ -89,16 +90,19 @@ static int on_certificate(gnutls_session_t session, const struct gnutls_cert_ret
                           gnutls_ocsp_data_st **ret_ocsp, unsigned *ret_ocsp_len,
                           gnutls_privkey_t *ret_key, unsigned *ret_flags)
 {
-    const struct connection *const connection = client_gate_connection(session);
+    struct connection *const connection = client_gate_connection(session);
 
     (void)info;
     if (connection == NULL || connection->identity == NULL)
         return -1; /* out of memory when it began */
+    const bool in_token = connection->identity->key_in_token;
+    if (in_token && connection->handshake_key == NULL && handshake_key_make(connection, session) < 0)
+        return -1;
     *ret_chain = (gnutls_pcert_st *)(uintptr_t)connection->identity->chain; /* read only */
     *ret_len = connection->identity->chain_len;
     *ret_ocsp = NULL;
     *ret_ocsp_len = 0;
-    *ret_key = connection->identity->key;
+    *ret_key = in_token ? handshake_key(connection) : connection->identity->key;
     *ret_flags = 0; /* ours to free: the connection holds a reference */
     return 0;
 }

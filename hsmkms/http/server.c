@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "hsmkms/http/acceptor.h"
+#include "hsmkms/http/key_keeper.h"
 
 /* Epoll workers do framing and TLS alone; with two of them a long handshake stops half. */
 #define EPOLL_WORKERS     2
@@ -25,6 +26,8 @@ struct http_server {
     struct connections *connections;
     struct service *service, *ops_service;
     struct tls *https_tls, *kes_tls;
+    bool tls_started;              /* tls_token_start() */
+    struct key_keeper *key_keeper; /* where the TLS key lies in a token */
     struct listener *listeners[ACCEPTOR_LISTENERS];
     size_t listener_count;
     struct acceptor *acceptor;
@@ -111,6 +114,7 @@ static int make_https_tls(struct http_server *server, struct kms_error *err)
     const struct settings *const s = server->config.settings;
     struct tls_config config = { .certificate = s->https_certificate,
                                  .key = s->https_key,
+                                 .key_token = server->config.key_token,
                                  .priority = s->https_priority,
                                  .client_ca = s->https_client_ca,
                                  .client_crl = s->https_client_crl };
@@ -130,6 +134,7 @@ static int make_kes_tls(struct http_server *server, struct kms_error *err)
     const struct tls_config config = { .certificate = own ? s->kes_certificate
                                                           : s->https_certificate,
                                        .key = own ? s->kes_key : s->https_key,
+                                       .key_token = server->config.key_token,
                                        .priority = s->https_priority,
                                        .clients = TLS_CLIENTS_REQUEST,
                                        .client_ca = "",
@@ -138,6 +143,36 @@ static int make_kes_tls(struct http_server *server, struct kms_error *err)
     if (s->kes_port == 0 || server->config.kes_doors == NULL)
         return 0;
     return tls_new(&config, &server->kes_tls, err);
+}
+
+static uint64_t key_failures(void *arg)
+{
+    const struct http_server *const server = arg;
+    const struct tls *const all[] = { server->https_tls, server->kes_tls };
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        sum += all[i] ? tls_key_failures(all[i]) : 0;
+    return sum;
+}
+
+static int load_again(void *arg, struct kms_error *err)
+{
+    return http_server_reload_tls(arg, err);
+}
+
+static int start_tls(struct http_server *server, struct kms_error *err)
+{
+    const struct key_keeper_config keeper = { server->config.log, server, key_failures,
+                                              load_again };
+    const bool in_token = server->config.key_token != NULL;
+
+    if (tls_token_start(in_token ? server->config.settings->https_key_module : "", err) < 0)
+        return -1;
+    server->tls_started = true;
+    if (make_https_tls(server, err) < 0 || make_kes_tls(server, err) < 0)
+        return -1;
+    return in_token ? key_keeper_start(&keeper, &server->key_keeper, err) : 0;
 }
 
 /* The soft limit of descriptors is raised to what the connections need, as far as it may. */
@@ -159,7 +194,7 @@ static int start_parts(struct http_server *server, struct kms_error *err)
     const struct settings *const s = server->config.settings;
 
     want_descriptors(server);
-    if (make_https_tls(server, err) < 0 || make_kes_tls(server, err) < 0)
+    if (start_tls(server, err) < 0)
         return -1;
     if (start_services(server, err) < 0)
         return -1;
@@ -226,8 +261,11 @@ void http_server_stop(struct http_server *server, int64_t drain_ms)
     connections_stop(server->connections); /* its tick uses the services */
     service_stop(server->service);
     service_stop(server->ops_service);
+    key_keeper_stop(server->key_keeper);
     tls_free(server->https_tls);
     tls_free(server->kes_tls);
+    if (server->tls_started)
+        tls_token_stop();
     free(server);
 }
 
@@ -249,5 +287,6 @@ void http_server_status(struct http_server *server, struct http_status *ret)
         .requests = atomic_load(&server->shared.requests),
         .refused = atomic_load(&server->shared.refused),
         .throttled = service.throttled,
+        .tls_key_failures = key_failures(server),
     };
 }

@@ -13,6 +13,8 @@
 #include "hsmkms/base/secret.h"
 #include "hsmkms/base/settings.h"
 
+struct side_token;
+
 struct http_header {
     const char *name;  /* as it arrived; an RFC 9110 token */
     const char *value; /* trimmed at both ends */
@@ -104,6 +106,7 @@ struct http_config {
     const struct http_door *https_doors, *http_doors; /* on the listeners of these names */
     const struct http_door *ops_doors;     /* on the ops listener */
     const struct http_door *kes_doors;     /* on the kes listener; NULL: there is none */
+    struct side_token *key_token;          /* where https.key is when it is a URI, else NULL */
 };
 
 /*
@@ -120,12 +123,13 @@ CHECKED int http_server_start(const struct http_config *config, struct http_serv
  */
 void http_server_stop(struct http_server *server, int64_t drain_ms);
 
-/* Reads certificate, key, client CAs and CRLs again. Errors: CONFIG; then those of a listener
+/* Reads certificate, key (in a token: finds it anew), client CAs and CRLs again. Errors: CONFIG; then those of a listener
  * all stay as they are. */
 CHECKED int http_server_reload_tls(struct http_server *server, struct kms_error *err);
 
 struct http_status {
     size_t connections, queued, queued_most;
     uint64_t requests, refused, throttled;
+    uint64_t tls_key_failures; /* handshakes that the token did not sign */
 };
 void http_server_status(struct http_server *server, struct http_status *ret);

@@ -34,6 +34,8 @@ struct counted {
 
 struct tls {
     char *certificate_path, *key_path, *priority;
+    struct side_token *key_token; /* NULL: the key is a file */
+    atomic_uint_fast64_t key_failures;
     enum tls_clients clients;
     char *client_ca_path, *client_crl_path;
     atomic_uint_fast64_t generation;
@@ -120,6 +122,18 @@ static int check_pair(const struct tls_identity *identity, struct kms_error *err
     return 0;
 }
 
+/* Key and certificate, proven to belong together. */
+static int load_pair(struct tls_identity *identity, const struct tls *tls, struct kms_error *err)
+{
+    if (load_chain(identity, tls->certificate_path, err) < 0)
+        return -1;
+    identity->key_in_token = tls_token_is_uri(tls->key_path);
+    if (identity->key_in_token)
+        return tls_token_key(tls->key_token, tls->key_path, identity->chain[0].pubkey,
+                             &identity->key, err);
+    return load_key(identity, tls->key_path, err) < 0 ? -1 : check_pair(identity, err);
+}
+
 static int load_clients(struct tls_identity *identity, const struct tls *tls, struct kms_error *err)
 {
     if (tls->clients != TLS_CLIENTS_REQUIRE)
@@ -134,9 +148,7 @@ int tls_reload(struct tls *tls, struct kms_error *err)
     if (fresh == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory reading certificates");
     atomic_init(&fresh->refs, 1);
-    if (load_chain(&fresh->identity, tls->certificate_path, err) < 0 ||
-        load_key(&fresh->identity, tls->key_path, err) < 0 ||
-        check_pair(&fresh->identity, err) < 0 || load_clients(&fresh->identity, tls, err) < 0) {
+    if (load_pair(&fresh->identity, tls, err) < 0 || load_clients(&fresh->identity, tls, err) < 0) {
         tls_identity_release(&fresh->identity);
         return -1;
     }
@@ -224,6 +236,7 @@ int tls_new(const struct tls_config *config, struct tls **ret, struct kms_error 
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for TLS");
     (void)pthread_mutex_init(&tls->lock, NULL); /* cannot fail with default attributes */
     tls->clients = config->clients;
+    tls->key_token = config->key_token;
     if (copy_texts(tls, config, err) < 0 || check_priority(tls->priority, err) < 0 ||
         tls_reload(tls, err) < 0) {
         tls_free(tls);
@@ -236,6 +249,16 @@ int tls_new(const struct tls_config *config, struct tls **ret, struct kms_error 
 uint64_t tls_generation(const struct tls *tls)
 {
     return atomic_load(&tls->generation);
+}
+
+void tls_key_failed(struct tls *tls)
+{
+    (void)atomic_fetch_add(&tls->key_failures, 1);
+}
+
+uint64_t tls_key_failures(const struct tls *tls)
+{
+    return atomic_load(&tls->key_failures);
 }
 
 enum tls_clients tls_clients(const struct tls *tls)

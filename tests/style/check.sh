@@ -39,7 +39,7 @@ declare -rA MAY_INCLUDE=(
   [hsmkms/iam]="base crypto pkcs11 store iam"
   [hsmkms/audit]="base crypto store audit"
   [hsmkms/api]="base crypto pkcs11 store keys iam audit api"
-  [hsmkms/http]="base crypto iam http"
+  [hsmkms/http]="base crypto pkcs11 iam http"
   [hsmkms/doors]="base crypto keys iam audit api http doors"
 )
 
