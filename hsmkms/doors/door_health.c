@@ -111,7 +111,13 @@ static const char *audit_health(struct door_health *health)
 
 static const char *http_health(struct door_health *health)
 {
-    return atomic_load(&health->server) ? "ok" : "not serving";
+    struct http_server *const server = atomic_load(&health->server);
+    struct http_status status;
+
+    if (server == NULL)
+        return "not serving";
+    http_server_status(server, &status);
+    return status.tls_key_missing ? "no TLS key" : "ok";
 }
 
 static const struct {

@@ -1,6 +1,7 @@
 #include "hsmkms/http/key_keeper.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -12,6 +13,7 @@ struct key_keeper {
     pthread_mutex_t lock; /* stopping */
     pthread_cond_t stopped;
     bool stopping;
+    atomic_uint_fast64_t dealt_with; /* failures after which the key was loaded again */
 };
 
 /* False when it is time to end. */
@@ -45,21 +47,25 @@ static bool load(const struct key_keeper *keeper)
 static void *keep(void *arg)
 {
     struct key_keeper *const keeper = arg;
-    uint64_t dealt_with = 0;
     int wait_s = 1;
 
     while (sleep_s(keeper, wait_s)) {
         const uint64_t failures = keeper->config.failures(keeper->config.arg);
-        if (failures == dealt_with)
+        if (failures == atomic_load(&keeper->dealt_with))
             continue;
         if (load(keeper)) {
-            dealt_with = failures;
+            atomic_store(&keeper->dealt_with, failures);
             wait_s = 1;
         } else {
             wait_s = wait_s * 2 < WAIT_LONGEST_S ? wait_s * 2 : WAIT_LONGEST_S;
         }
     }
     return NULL;
+}
+
+bool key_keeper_misses_key(const struct key_keeper *keeper)
+{
+    return keeper && keeper->config.failures(keeper->config.arg) != atomic_load(&keeper->dealt_with);
 }
 
 int key_keeper_start(const struct key_keeper_config *config, struct key_keeper **ret,

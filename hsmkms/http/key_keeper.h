@@ -20,5 +20,8 @@ struct key_keeper_config {
 CHECKED int key_keeper_start(const struct key_keeper_config *config, struct key_keeper **ret,
                              struct kms_error *err);
 
+/* A handshake failed and the key was not found again since. Accepts NULL: false. */
+bool key_keeper_misses_key(const struct key_keeper *keeper);
+
 /* Waits for a load that is under way. Accepts NULL. */
 void key_keeper_stop(struct key_keeper *keeper);

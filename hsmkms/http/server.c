@@ -288,5 +288,6 @@ void http_server_status(struct http_server *server, struct http_status *ret)
         .refused = atomic_load(&server->shared.refused),
         .throttled = service.throttled,
         .tls_key_failures = key_failures(server),
+        .tls_key_missing = key_keeper_misses_key(server->key_keeper),
     };
 }

@@ -131,5 +131,6 @@ struct http_status {
     size_t connections, queued, queued_most;
     uint64_t requests, refused, throttled;
     uint64_t tls_key_failures; /* handshakes that the token did not sign */
+    bool tls_key_missing;      /* since the last of them it was not found again */
 };
 void http_server_status(struct http_server *server, struct http_status *ret);

@@ -539,7 +539,7 @@ static void test_http_start_refuses(void **state)
         struct kms_error err = { 0 };
         struct http_server *server = NULL;
         CHECK_OK(settings_parse(span_text(rows[i]), &settings, &err), err);
-        const struct http_config config = { &settings, &clock, &log, none, none, none, none };
+        const struct http_config config = { &settings, &clock, &log, none, none, none, none, NULL };
         CHECK_FAILS(http_server_start(&config, &server, &err), err, KMS_ERR_CONFIG);
         settings_done(&settings);
     }
@@ -554,7 +554,8 @@ static void test_http_start_refuses_taken_port(void **state)
     (void)state;
     rig_start(&rig, "");
     const struct http_config config = { &rig.settings, &rig.clock, &rig.log, rig.doors,
-                                        rig.doors,     rig.doors,  rig.doors };
+                                        rig.doors,     rig.doors,  rig.doors,
+                                        NULL };
     CHECK_FAILS(http_server_start(&config, &second, &err), err, KMS_ERR_CONFIG);
     rig_end(&rig);
 }
