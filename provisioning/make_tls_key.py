@@ -108,13 +108,14 @@ def check_free(module, session, name):
         sys.exit(f"make_tls_key.py: the token has a key {name} already")
 
 
-def generate(module, session, name, kind):
-    """The pair, both halves as token objects: certificate requests need the public one."""
+def generate(module, session, name, kind, sensitive=True):
+    """The pair, both halves as token objects: certificate requests need the public one. sensitive:
+    False for a key that can be read, which no service takes."""
     mechanism, parameters = KINDS[kind]
     named = {CKA_TOKEN: True, CKA_LABEL: name.encode(), CKA_ID: os.urandom(16)}
     public = template({**named, CKA_PRIVATE: False, CKA_VERIFY: True, CKA_ENCRYPT: False,
                        CKA_WRAP: False, **parameters})
-    private = template({**named, CKA_PRIVATE: True, CKA_SENSITIVE: True, CKA_EXTRACTABLE: False,
+    private = template({**named, CKA_PRIVATE: True, CKA_SENSITIVE: sensitive, CKA_EXTRACTABLE: False,
                         CKA_SIGN: True, CKA_DECRYPT: False, CKA_UNWRAP: False, CKA_DERIVE: False})
     handles = ctypes.c_ulong(), ctypes.c_ulong()
     call(module, "C_GenerateKeyPair", session, ctypes.byref(Mechanism(mechanism, None, 0)),
@@ -131,4 +132,5 @@ def main():
     call(module, "C_Finalize", None)
 
 
-main()
+if __name__ == "__main__":
+    main()

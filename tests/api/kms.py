@@ -128,12 +128,13 @@ class Credential:
 class Rig:
     """A disposable service made by provisioning/rig.sh."""
 
-    def __init__(self, tls=TLS, conf="", env=None, transit=False):
+    def __init__(self, tls=TLS, conf="", env=None, transit=False, tls_key=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hk", dir="/tmp"))
-        self.tls = tls
+        self.tls = tls or tls_key is not None
         self.environment = {**os.environ, "HSMKMS_BUILD": str(BUILD), **(env or {})}
         self.local = threading.local()
-        arguments = (["--tls"] if tls else []) + (["--conf", conf] if conf else [])
+        arguments = ["--bare"] + (["--tls"] if tls else []) + (["--conf", conf] if conf else [])
+        arguments += ["--tls-key", tls_key] if tls_key else []
         arguments += ["--transit"] if transit else []
         try:
             self._take(self._rig("up", *arguments))
