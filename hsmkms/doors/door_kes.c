@@ -13,6 +13,7 @@ static const struct kes_member generated[] = { { "plaintext", "Plaintext" },
                                                { "ciphertext", "CiphertextBlob" }, { 0 } };
 static const struct kes_member encrypted[] = { { "ciphertext", "CiphertextBlob" }, { 0 } };
 static const struct kes_member decrypted[] = { { "plaintext", "Plaintext" }, { 0 } };
+static const struct kes_member computed[] = { { "hmac", "Mac" }, { 0 } };
 
 /* Source: MinIO KES, Server API. */
 const struct kes_route kes_routes[] = {
@@ -29,10 +30,10 @@ const struct kes_route kes_routes[] = {
     { "/v1/key/generate",          KES_NAME,    KES_WRITE,  KES_KNOWN,     kes_generate, generated },
     { "/v1/key/encrypt",           KES_NAME,    KES_WRITE,  KES_KNOWN,     kes_encrypt,  encrypted },
     { "/v1/key/decrypt",           KES_NAME,    KES_WRITE,  KES_KNOWN,     kes_decrypt,  decrypted },
+    { "/v1/key/hmac",              KES_NAME,    KES_WRITE,  KES_KNOWN,     kes_hmac,     computed },
     { "/v1/identity/self/describe", KES_NOTHING, KES_GET,   KES_KNOWN,     kes_self,     NULL },
 
     /* 501 lets MinIO go on where any other error would end its start */
-    { "/v1/key/hmac",              KES_ANY,     KES_ANY_VERB, KES_KNOWN,   kes_not_offered, NULL },
     { "/v1/key/import",            KES_ANY,     KES_ANY_VERB, KES_KNOWN,   kes_not_offered, NULL },
     { "/v1/key/bulk",              KES_ANY,     KES_ANY_VERB, KES_KNOWN,   kes_not_offered, NULL },
     { "/v1/policy",                KES_ANY,     KES_ANY_VERB, KES_KNOWN,   kes_not_offered, NULL },

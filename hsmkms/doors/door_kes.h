@@ -6,9 +6,10 @@
  * (iam/cert_binding.h); what that user may is decided as everywhere.
  *
  *   name of a key     alias/NAME, or a key id
- *   create            CreateKey, CreateAlias
+ *   create            CreateKey, CreateAlias, for the key and for its HMAC key (kes_hmac.c)
  *   generate          GenerateDataKey of 32 bytes
- *   delete            ScheduleKeyDeletion, DeleteAlias
+ *   hmac              GenerateMac with that one; a key that has none: 501
+ *   delete            ScheduleKeyDeletion of both, DeleteAlias
  *   context           kes_context.h
  *
  * Source: MinIO KES, Server API; the error texts are those that clients compare.

@@ -132,13 +132,11 @@ void kes_decrypt(struct kes_call *call)
 
 /* --- describe --------------------------------------------------------------------------------- */
 
-/* ret: KeyMetadata in a new reference. */
-static int describe_key(struct kes_call *call, json_t **ret, struct kms_error *err)
+int kes_describe_id(struct kes_call *call, const char *key_id, json_t **ret,
+                    struct kms_error *err)
 {
-    char key_id[KEY_ID_MAX];
     json_auto_t *result = NULL;
 
-    key_id_of(call->argument, key_id);
     if (door_call_step(&call->base, "DescribeKey", json_pack("{s:s}", "KeyId", key_id), &result,
                        err) < 0)
         return -1;
@@ -146,7 +144,15 @@ static int describe_key(struct kes_call *call, json_t **ret, struct kms_error *e
     return 0;
 }
 
-static const char *text_of(const json_t *object, const char *name)
+int kes_describe_named(struct kes_call *call, json_t **ret, struct kms_error *err)
+{
+    char key_id[KEY_ID_MAX];
+
+    key_id_of(call->argument, key_id);
+    return kes_describe_id(call, key_id, ret, err);
+}
+
+const char *kes_text_of(const json_t *object, const char *name)
 {
     const char *const text = json_string_value(json_object_get(object, name));
 
@@ -157,11 +163,11 @@ void kes_describe(struct kes_call *call)
 {
     json_auto_t *key = NULL;
 
-    if (describe_key(call, &key, &call->base.call.err) < 0) {
+    if (kes_describe_named(call, &key, &call->base.call.err) < 0) {
         kes_end(call);
         return;
     }
-    if (strcmp(text_of(key, "KeySpec"), "SYMMETRIC_DEFAULT") != 0) {
+    if (strcmp(kes_text_of(key, "KeySpec"), "SYMMETRIC_DEFAULT") != 0) {
         kes_fail(call, (struct kes_fault){ 400, "the key is not for encryption of data" });
         return;
     }
@@ -178,7 +184,7 @@ static int check_free(struct kes_call *call, struct kms_error *err)
 {
     json_auto_t *unused = NULL;
 
-    if (describe_key(call, &unused, err) == 0)
+    if (kes_describe_named(call, &unused, err) == 0)
         return kms_fail(err, KMS_ERR_ALREADY_EXISTS, "the name is taken");
     if (err->code != KMS_ERR_NOT_FOUND)
         return -1;
@@ -186,8 +192,7 @@ static int check_free(struct kes_call *call, struct kms_error *err)
     return 0;
 }
 
-/* A key that nobody will know of: whoever was faster has the name. */
-static void undo(struct kes_call *call, const char *key_id)
+void kes_drop_key(struct kes_call *call, const char *key_id)
 {
     struct kms_error failure = { 0 };
     json_t *unused = NULL;
@@ -212,7 +217,16 @@ static int name_key(struct kes_call *call, const char *key_id, struct kms_error 
     return named;
 }
 
-/* One at a time. */
+static void take_back(struct kes_call *call, const char *key_id)
+{
+    struct kms_error failure = { 0 };
+
+    if (kes_hmac_delete(call, key_id, UNDO_DAYS, &failure) < 0)
+        log_error(call->base.log, LOG_LEVEL_WARN, "key-without-a-name", &failure);
+    kes_drop_key(call, key_id);
+}
+
+/* One at a time. The name comes last: with it there is everything. */
 static int create(struct kes_call *call, struct kms_error *err)
 {
     json_auto_t *made = NULL;
@@ -221,10 +235,14 @@ static int create(struct kes_call *call, struct kms_error *err)
         door_call_step(&call->base, "CreateKey", json_pack("{s:s}", "Description", NEW_KEY_TEXT),
                        &made, err) < 0)
         return -1;
-    const char *const key_id = text_of(json_object_get(made, "KeyMetadata"), "KeyId");
+    const char *const key_id = kes_text_of(json_object_get(made, "KeyMetadata"), "KeyId");
+    if (kes_hmac_make(call, key_id, err) < 0) {
+        kes_drop_key(call, key_id);
+        return -1;
+    }
     if (name_key(call, key_id, err) == 0)
         return 0;
-    undo(call, key_id);
+    take_back(call, key_id); /* whoever was faster has the name */
     return -1;
 }
 
@@ -251,14 +269,16 @@ static int delete_key(struct kes_call *call, struct kms_error *err)
     char alias[KEY_ID_MAX];
     json_auto_t *key = NULL, *unused = NULL, *unused_too = NULL;
 
-    if (describe_key(call, &key, err) < 0)
+    if (kes_describe_named(call, &key, err) < 0)
         return -1;
-    if (strcmp(text_of(key, "KeyState"), "PendingDeletion") != 0 &&
+    if (strcmp(kes_text_of(key, "KeyState"), "PendingDeletion") != 0 &&
         door_call_step(&call->base, "ScheduleKeyDeletion",
-                       json_pack("{s:s, s:I}", "KeyId", text_of(key, "KeyId"),
+                       json_pack("{s:s, s:I}", "KeyId", kes_text_of(key, "KeyId"),
                                  "PendingWindowInDays",
                                  (json_int_t)call->door->config.deletion_days),
                        &unused, err) < 0)
+        return -1;
+    if (kes_hmac_delete(call, kes_text_of(key, "KeyId"), call->door->config.deletion_days, err) < 0)
         return -1;
     if (is_key_id(call->argument))
         return 0;
@@ -282,7 +302,7 @@ static void append_names(const json_t *aliases, const char *prefix, json_t *name
     const size_t skip = strlen(ALIAS_PREFIX);
 
     for (size_t i = 0; i < json_array_size(aliases); i++) {
-        const char *const alias = text_of(json_array_get(aliases, i), "AliasName");
+        const char *const alias = kes_text_of(json_array_get(aliases, i), "AliasName");
         if (strlen(alias) > skip && kes_name_valid(alias + skip) &&
             strncmp(alias + skip, prefix, strlen(prefix)) == 0)
             (void)json_array_append_new(names, json_string(alias + skip));
@@ -301,7 +321,7 @@ static int list_page(struct kes_call *call, struct kes_listing *listing, json_t 
     if (door_call_step(&call->base, "ListAliases", parameters, &result, err) < 0)
         return -1;
     append_names(json_object_get(result, "Aliases"), listing->prefix, names);
-    const char *const next = text_of(result, "NextMarker");
+    const char *const next = kes_text_of(result, "NextMarker");
     if (strlen(next) > KES_MARKER_MAX)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "a marker of %zu letters", strlen(next));
     (void)snprintf(listing->marker, sizeof(listing->marker), "%s", next);

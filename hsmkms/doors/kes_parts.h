@@ -58,6 +58,23 @@ void kes_list(struct kes_call *call);
 void kes_generate(struct kes_call *call);
 void kes_encrypt(struct kes_call *call);
 void kes_decrypt(struct kes_call *call);
+void kes_hmac(struct kes_call *call);
+
+/* KeyMetadata, in a new reference: of the key that the path names; of one by key id or alias. */
+CHECKED int kes_describe_named(struct kes_call *call, json_t **ret, struct kms_error *err);
+CHECKED int kes_describe_id(struct kes_call *call, const char *key_id, json_t **ret,
+                            struct kms_error *err);
+
+/* A member's text, "" when it has none. */
+const char *kes_text_of(const json_t *object, const char *name);
+
+/* A key that nobody will know of: goes as soon as a key can go; a failure is logged. */
+void kes_drop_key(struct kes_call *call, const char *key_id);
+
+/* The companion of a key, see kes_hmac.c: made before the key has a name, deleted with it. */
+CHECKED int kes_hmac_make(struct kes_call *call, const char *key_id, struct kms_error *err);
+CHECKED int kes_hmac_delete(struct kes_call *call, const char *key_id, int64_t days,
+                            struct kms_error *err);
 
 /* Routes about the service. */
 void kes_version(struct kes_call *call);

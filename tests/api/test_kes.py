@@ -184,7 +184,8 @@ def test_service_routes(service, kes):
     assert re.search(rb"^kes_http_request_success [1-9]", text, re.M)
     api = kes.good("GET", "/v1/api")
     assert {"method": "DELETE", "path": "/v1/key/delete/", "max_body": 0, "timeout": 15} in api
-    assert not any("hmac" in row["path"] for row in api)
+    assert any(row["path"] == "/v1/key/hmac/" for row in api)
+    assert not any("import" in row["path"] for row in api)
 
 
 def test_describe(kes, name):
@@ -292,8 +293,7 @@ def test_keys_by_their_id(service, kes):
 
 
 def test_what_is_not_offered(kes, name):
-    for verb, path in (("PUT", f"/v1/key/hmac/{name}"), ("POST", f"/v1/key/hmac/{name}"),
-                       ("PUT", f"/v1/key/import/{name}"), ("PUT", f"/v1/key/bulk/decrypt/{name}"),
+    for verb, path in (("PUT", f"/v1/key/import/{name}"), ("PUT", f"/v1/key/bulk/decrypt/{name}"),
                        ("GET", "/v1/policy/describe/x"), ("GET", "/v1/identity/list/"),
                        ("GET", "/v1/log/audit")):
         assert kes.fails(verb, path) == NOT_OFFERED, path
@@ -309,8 +309,8 @@ def test_minio_starts_and_serves(kes):
     assert kes.good("POST", f"/v1/key/create/{name}") is None
     assert kes.fails("POST", f"/v1/key/create/{name}") == EXISTS
     assert len(unb64(kes.good("PUT", f"/v1/key/generate/{name}", empty)["plaintext"])) == 32
-    for message in (b"root access key", b"root secret key"):
-        assert kes.fails("PUT", f"/v1/key/hmac/{name}", {"message": b64(message)}) == NOT_OFFERED
+    macs = {mac_of(kes, name, message) for message in (b"root access key", b"root secret key")}
+    assert len(macs) == 2
     assert kes.good("GET", f"/v1/key/describe/{name}")["name"] == name
     assert kes.good("GET", "/v1/status")
     assert kes.good("PUT", f"/v1/key/generate/{name}", {"context": b64(b'{"healthcheck":""}')})
@@ -322,6 +322,84 @@ def test_minio_starts_and_serves(kes):
         assert got["plaintext"] == put["plaintext"]
 
 
+# --- MACs ------------------------------------------------------------------------------------------
+
+
+def mac_of(client, name, message=b"words", verb="PUT"):
+    answer = client.good(verb, f"/v1/key/hmac/{name}", {"message": b64(message)})
+    assert set(answer) == {"hmac"} and len(unb64(answer["hmac"])) == 32
+    return answer["hmac"]
+
+
+def companion_of(service, name):
+    key = service.call("DescribeKey", {"KeyId": f"alias/{name}"}).json["KeyMetadata"]["KeyId"]
+    return service.call("DescribeKey", {"KeyId": f"alias/kes-hmac/{key}"}).json["KeyMetadata"]
+
+
+def test_hmac(service, kes, name):
+    other = f"k{os.urandom(8).hex()}"
+    kes.create(other)
+    mac = mac_of(kes, name)
+    assert mac == mac_of(kes, name, verb="POST") != mac_of(kes, other)
+    assert mac != mac_of(kes, name, b"word") and mac_of(kes, name, b"x" * 4096)
+    companion = companion_of(service, name)
+    assert companion["KeySpec"] == "HMAC_256"
+    again = service.call("GenerateMac", {"KeyId": companion["KeyId"], "MacAlgorithm": "HMAC_SHA_256",
+                                         "Message": b64(b"words")})
+    assert again.json["Mac"] == mac
+    key = service.call("DescribeKey", {"KeyId": f"alias/{name}"}).json["KeyMetadata"]["KeyId"]
+    assert mac_of(kes, key) == mac, "by the key's id"
+    assert service.call("RotateKeyOnDemand", {"KeyId": key}).status == 200
+    assert mac_of(kes, name) == mac, "what was derived from it is for ever"
+    assert not [found for found in kes.names() if "hmac" in found]
+
+
+@pytest.mark.parametrize("body", [{}, {"message": ""}, {"message": "!"}, {"message": 5},
+                                  {"message": b64(b"x" * 4097)}, b"", b"[]", b"{"])
+def test_hmac_of_nothing_good(kes, name, body):
+    assert kes.fails("PUT", f"/v1/key/hmac/{name}", body)[0] == 400
+
+
+def test_hmac_of_no_key(service, kes):
+    assert kes.fails("PUT", "/v1/key/hmac/absent", {"message": b64(b"x")}) == MISSING
+    key = service.call("CreateKey", {}).json["KeyMetadata"]["KeyId"]
+    assert kes.fails("PUT", f"/v1/key/hmac/{key}", {"message": b64(b"x")}) == NOT_OFFERED
+
+
+def test_hmac_goes_with_its_key(service, kes, name):
+    mac, companion = mac_of(kes, name), companion_of(service, name)
+    key = service.call("DescribeKey", {"KeyId": f"alias/{name}"}).json["KeyMetadata"]["KeyId"]
+    service.ok("DisableKey", KeyId=key)
+    assert kes.fails("PUT", f"/v1/key/hmac/{name}", {"message": b64(b"words")}) == FORBIDDEN
+    service.ok("EnableKey", KeyId=key)
+    assert mac_of(kes, name) == mac
+    assert kes.good("DELETE", f"/v1/key/delete/{name}") is None
+    assert kes.fails("PUT", f"/v1/key/hmac/{name}", {"message": b64(b"words")}) == MISSING
+    for each in (key, companion["KeyId"]):
+        state = service.ok("DescribeKey", KeyId=each)["KeyMetadata"]["KeyState"]
+        assert state == "PendingDeletion"
+    kes.create(name)
+    assert mac_of(kes, name) != mac, "a new key of the old name"
+    for each in (key, companion["KeyId"]):  # recovered under its id
+        service.ok("CancelKeyDeletion", KeyId=each)
+        service.ok("EnableKey", KeyId=each)
+    assert mac_of(kes, key) == mac
+
+
+def test_hmac_survives_a_restart(new_rig):
+    rig = new_rig(tls=True)
+    with tempfile.TemporaryDirectory(prefix="hkkes", dir="/tmp") as folder:
+        who = Identity(pathlib.Path(folder), "minio")
+        rig.admin("user", "create", "minio")
+        allow(rig, "minio", EVERYTHING)
+        rig.admin("cert", "bind", "--user", "minio", who.spki)
+        Kes(rig, who).create("a")
+        mac = mac_of(Kes(rig, who), "a")
+        rig.kill()
+        rig.start()
+        assert mac_of(Kes(rig, who), "a") == mac
+
+
 def test_all_nodes_create_at_once(service):
     name = f"race{os.urandom(6).hex()}"
     before = len(calls(service, "CreateKey"))
@@ -329,7 +407,7 @@ def test_all_nodes_create_at_once(service):
         answers = list(pool.map(
             lambda _: Kes(service, service.minio).send("POST", f"/v1/key/create/{name}"), range(8)))
     assert sorted(a[0] for a in answers) == [200] + [400] * 7
-    assert len([r for r in calls(service, "CreateKey")[before:] if not r.get("errorCode")]) <= 2
+    assert len([r for r in calls(service, "CreateKey")[before:] if not r.get("errorCode")]) <= 4
 
 
 def test_policy_sees_the_bucket(service, name):
@@ -361,6 +439,7 @@ def test_rights_that_the_readme_names(service):
             (("GET", f"/v1/key/describe/{name}"), ("DescribeKey",)),
             (("PUT", f"/v1/key/generate/{name}", {}), ("GenerateDataKey",)),
             (("PUT", f"/v1/key/encrypt/{name}", {"plaintext": b64(b"x")}), ("Encrypt",)),
+            (("PUT", f"/v1/key/hmac/{name}", {"message": b64(b"x")}), ("GenerateMac",)),
             (("GET", f"/v1/key/list/{name}"), ("ListAliases",)),
             (("DELETE", f"/v1/key/delete/{name}"), ("DeleteAlias",))):
         assert client.fails(*route) == FORBIDDEN, route
