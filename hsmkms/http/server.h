@@ -111,7 +111,8 @@ struct http_config {
 
 /*
  * Starts the listeners that have a port, the queue and its workers.
- * Errors: CONFIG (port in use, certificate, client CA or CRL, plain listener off loopback)
+ * Errors: CONFIG (port in use, certificate, client CA or CRL, plain listener off loopback);
+ *         KEY_UNAVAILABLE, PIN_LATCHED (the token of the TLS key)
  */
 CHECKED int http_server_start(const struct http_config *config, struct http_server **ret,
                               struct kms_error *err);
@@ -123,8 +124,10 @@ CHECKED int http_server_start(const struct http_config *config, struct http_serv
  */
 void http_server_stop(struct http_server *server, int64_t drain_ms);
 
-/* Reads certificate, key (in a token: finds it anew), client CAs and CRLs again. Errors: CONFIG; then those of a listener
- * all stay as they are. */
+/*
+ * Reads certificate, key (in a token: finds it anew), client CAs and CRLs again.
+ * Errors: CONFIG, KEY_UNAVAILABLE, PIN_LATCHED; then those of a listener all stay as they are.
+ */
 CHECKED int http_server_reload_tls(struct http_server *server, struct kms_error *err);
 
 struct http_status {

@@ -1,6 +1,8 @@
 """Runs the programs of this folder and prints one row per measurement. Started by run.sh."""
 
 import argparse
+import base64
+import concurrent.futures
 import json
 import os
 import shlex
@@ -147,7 +149,6 @@ def ratio_rows(bench, rig, floor_rig, key_id):
 
 
 def operation_rows(bench, rig, key_id):
-    import base64
     blob = client(rig).generate_data_key(KeyId=key_id, KeySpec="AES_256")["CiphertextBlob"]
     plain = base64.b64encode(b"x" * 32).decode()
     rows = (("Decrypt", {"CiphertextBlob": base64.b64encode(blob).decode()}),
@@ -203,12 +204,138 @@ def stress_rows(bench, rig, plain_rig, count):
                       most=result["per_connection_max"])
 
 
+def in_turn(bench, rows, ratio):
+    """Measurements in turn, so that all meet the same weather: medians, and the last to the first."""
+    results = {name: [] for name, _ in rows}
+    for _ in range(ROUNDS):
+        for name, measure in rows:
+            results[name].append(measure())
+    for name, each in results.items():
+        bench.row(name, **shown(sorted(each, key=lambda r: r["rate"])[ROUNDS // 2]))
+    first, last = (statistics.median(r["rate"] for r in results[name])
+                   for name in (rows[0][0], rows[-1][0]))
+    bench.row(ratio, ratio=last / first)
+
+
+def transit_rows(bench, rig, key_id):
+    """The same key by the AWS door and by the transit door."""
+    def transit(route, body, name=None):
+        text = json.dumps(body)
+        path = Path(rig.folder) / f"transit-{route.replace('/', '-')}"
+        path.write_text(f"POST /v1/transit/{route}/{key_id} HTTP/1.1\r\nHost: localhost\r\n"
+                        f"X-Vault-Token: {rig.HSMKMS_TRANSIT_TOKEN}\r\n"
+                        f"Content-Length: {len(text)}\r\n\r\n{text}")
+        path.chmod(0o600)
+        return lambda: bench.load(rig.port, "--request", path)
+
+    blob = client(rig).generate_data_key(KeyId=key_id, KeySpec="AES_256")["CiphertextBlob"]
+    aws = {"CiphertextBlob": base64.b64encode(blob).decode()}
+    vault = {"ciphertext": "vault:v1:" + aws["CiphertextBlob"]}
+    in_turn(bench, (
+        ("GenerateDataKey, AWS door, TLS", lambda: bench.call(
+            rig, "GenerateDataKey", {"KeyId": key_id, "KeySpec": "AES_256"})),
+        ("datakey, transit door, TLS", transit("datakey/plaintext", {}))), "transit / AWS, data key")
+    in_turn(bench, (
+        ("Decrypt, AWS door, TLS", lambda: bench.call(rig, "Decrypt", aws)),
+        ("decrypt, transit door, TLS", transit("decrypt", vault))), "transit / AWS, decrypt")
+
+
+def policy_rows(bench):
+    """Processor time of one decision, without token and HTTP."""
+    text = subprocess.run([bench.build / "tests/policy_bench"], stdout=subprocess.PIPE, text=True,
+                          check=True).stdout
+    for line in text.splitlines():
+        statements, _, nanoseconds, _ = line.split()
+        if statements in ("1", "20"):
+            bench.row(f"policy decision, {statements} statements", cpu_ns=int(nanoseconds))
+
+
+class Grantee:
+    """A user whom nothing but grants lets decrypt, each for a volume of its own."""
+
+    def __init__(self, bench, rig):
+        self.bench, self.rig, self.made = bench, rig, 0
+        admin = shlex.split(rig.HSMKMS_ADMIN)
+        subprocess.run([*admin, "user", "create", "granted"], check=True, stdout=subprocess.PIPE)
+        made = subprocess.run([*admin, "key", "create", "--user", "granted"], check=True,
+                              stdout=subprocess.PIPE, text=True)
+        key = json.loads(made.stdout)
+        self.path = Path(rig.folder) / "granted"
+        self.path.touch(0o600)
+        self.path.write_text(f"{key['AccessKeyId']}\n{key['SecretAccessKey']}\n")
+        self.kms = client(rig)
+        self.key_id = self.kms.create_key()["KeyMetadata"]["KeyId"]
+        account = self.kms.describe_key(KeyId=self.key_id)["KeyMetadata"]["AWSAccountId"]
+        self.arn = f"arn:aws:iam::{account}:user/granted"
+        context = {"volume": "mine"}
+        blob = self.kms.encrypt(KeyId=self.key_id, Plaintext=b"x" * 32,
+                                EncryptionContext=context)["CiphertextBlob"]
+        self.body = Path(rig.folder) / "body-granted"
+        self.body.write_text(json.dumps({"CiphertextBlob": base64.b64encode(blob).decode(),
+                                         "EncryptionContext": context}))
+
+    def grant(self, volume):
+        self.kms.create_grant(KeyId=self.key_id, GranteePrincipal=self.arn, Operations=["Decrypt"],
+                              Constraints={"EncryptionContextEquals": {"volume": volume}})
+
+    def grow(self, count):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda i: self.grant(f"vol-{i}"), range(self.made, count)))
+        self.made = count
+
+    def decrypt(self):
+        return self.bench.load(self.rig.port, "--credentials", self.path, "--operation",
+                               "Decrypt", "--body", self.body)
+
+
+def grant_rows(bench, rig, most):
+    """The root by the key policy of a key without grants, in turn with one grant among so many."""
+    grantee = Grantee(bench, rig)
+    plain = client(rig).generate_data_key(
+        KeyId=client(rig).create_key()["KeyMetadata"]["KeyId"], KeySpec="AES_256")["CiphertextBlob"]
+    body = {"CiphertextBlob": base64.b64encode(plain).decode()}
+    grantee.grant("mine")
+    for count in (1, 1000, 50000):
+        if count <= max(most, 1):
+            grantee.grow(count - 1)
+            in_turn(bench, (("Decrypt, TLS, 0 grants on the key",
+                             lambda: bench.call(rig, "Decrypt", body)),
+                            (f"Decrypt, TLS, {count:,} grants on the key",
+                             grantee.decrypt)), f"{count:,} grants / 0 grants")
+
+
+def handshake_rows(bench, rig):
+    """Full handshakes: the key in a file and in a token, of the same kind."""
+    kinds = {"ec": ("P-256", ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+             "rsa": ("RSA-3072", ["rsa:3072"])}
+    for kind, (name, new) in kinds.items():
+        tls = Path(rig.folder) / "tls"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", *new, "-nodes", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost", "-keyout", tls / "key.pem", "-out",
+                        tls / "certificate.pem"], check=True, stderr=subprocess.DEVNULL)
+        os.kill(int(rig.HSMKMS_PID), signal.SIGHUP)
+        other = Rig(bench.build, f"{bench.work}/token-{kind}", "--tls-key", kind)
+        time.sleep(1)
+
+        def measure(each):
+            return bench.program("handshakes", "--port", each.port, "--ca", each.AWS_CA_BUNDLE,
+                                 "--seconds", bench.options.seconds)
+        try:
+            in_turn(bench, ((f"TLS handshakes, {name} in a file", lambda: measure(rig)),
+                            (f"TLS handshakes, {name} in a token", lambda: measure(other))),
+                    f"token / file, {name}")
+        finally:
+            other.rig("down")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build", type=Path)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--keys", type=int, default=0)
     parser.add_argument("--stress", type=int, default=0)
+    parser.add_argument("--grants", type=int, default=1000)
+    parser.add_argument("--only", default="")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     work = tempfile.mkdtemp(prefix="hsmkms-bench-")
@@ -219,14 +346,23 @@ def main():
                 Rig(bench.build, f"{work}/plain")]
         tls, floor, plain = rigs
         key_id = client(tls).create_key()["KeyMetadata"]["KeyId"]
-        token_rows(bench, tls)
-        ratio_rows(bench, tls, floor, key_id)
-        operation_rows(bench, tls, key_id)
-        idle_rows(bench, tls)
-        if options.keys:
-            key_rows(bench, options.keys)
-        if options.stress:
-            stress_rows(bench, tls, plain, options.stress)
+        parts = {
+            "token": lambda: token_rows(bench, tls),
+            "ratio": lambda: ratio_rows(bench, tls, floor, key_id),
+            "operations": lambda: operation_rows(bench, tls, key_id),
+            "transit": lambda: transit_rows(bench, tls, key_id),
+            "policy": lambda: policy_rows(bench),
+            "grants": lambda: grant_rows(bench, tls, options.grants),
+            "idle": lambda: idle_rows(bench, tls),
+            "keys": lambda: options.keys and key_rows(bench, options.keys),
+            "stress": lambda: options.stress and stress_rows(bench, tls, plain, options.stress),
+            "handshakes": lambda: handshake_rows(bench, tls),  # changes the certificate: the last
+        }
+        chosen = options.only.split(",") if options.only else list(parts)
+        bench.row("machine", cores=os.cpu_count(), load_average=os.getloadavg()[0])
+        for name, measure in parts.items():
+            if name in chosen:
+                measure()
         if options.json:
             options.json.write_text(json.dumps(bench.rows, indent=1) + "\n")
     finally:
