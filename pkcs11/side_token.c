@@ -21,6 +21,8 @@ static const char *wrong_with(P11KitUri *uri)
         return "has an attribute that is not known";
     if (p11_kit_uri_get_pin_value(uri) || p11_kit_uri_get_pin_source(uri))
         return "brings a PIN, which belongs into its file";
+    if (p11_kit_uri_get_module_name(uri) || p11_kit_uri_get_module_path(uri))
+        return "names a module, which is a setting of its own";
     if (!p11_kit_uri_get_attribute(uri, CKA_LABEL) && !p11_kit_uri_get_attribute(uri, CKA_ID))
         return "names no object= and no id=";
     return NULL;
