@@ -192,6 +192,34 @@ static void test_settings_refuse(void **state)
     }
 }
 
+/* A TLS key in a token: a ';' without a blank before it is part of the URI, not a comment. */
+static void test_settings_tls_key(void **state)
+{
+    static const char uri[] = "key = pkcs11:token=t;object=o\n";
+    static const char *const bad[] = { "", "key_module = /m.so\n", "key_pin_file = /p\n" };
+    struct kms_error err = { 0 };
+    char text[200];
+
+    (void)state;
+    (void)snprintf(text, sizeof(text), "[https]\n%skey_module = /m.so\nkey_pin_file = /p\n", uri);
+    AUTO(settings) good = { 0 };
+    CHECK_OK(settings_parse(span_text(text), &good, &err), err);
+    assert_string_equal(good.https_key, "pkcs11:token=t;object=o");
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        AUTO(settings) settings = { 0 };
+        (void)snprintf(text, sizeof(text), "[https]\n%s%s", uri, bad[i]);
+        CHECK_FAILS(settings_parse(span_text(text), &settings, &err), err, KMS_ERR_CONFIG);
+    }
+    for (size_t i = 1; i < ARRAY_LEN(bad); i++) { /* useless beside a key in a file */
+        AUTO(settings) settings = { 0 };
+        (void)snprintf(text, sizeof(text), "[https]\nkey = /k.pem\n%s", bad[i]);
+        CHECK_FAILS(settings_parse(span_text(text), &settings, &err), err, KMS_ERR_CONFIG);
+    }
+    AUTO(settings) kes = { 0 };
+    CHECK_FAILS(settings_parse(SPAN_LITERAL("[kes]\nkey = pkcs11:token=t;object=o\n"), &kes, &err),
+                err, KMS_ERR_CONFIG);
+}
+
 /* How one byte stands in a JSON string. */
 static void append_expected(struct buf *ret, uint8_t byte)
 {
@@ -349,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_clock_refuses_dates_that_do_not_exist),
         cmocka_unit_test(test_settings_presets_and_values),
         cmocka_unit_test(test_settings_refuse),
+        cmocka_unit_test(test_settings_tls_key),
         cmocka_unit_test(test_json_text_every_byte_at_every_place),
         cmocka_unit_test(test_json_text_keeps_utf8_at_every_place),
         cmocka_unit_test(test_log_does_not_wait_for_a_reader),
