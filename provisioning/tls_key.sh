@@ -25,7 +25,8 @@ readonly MODULE=${HSMKMS_TLS_MODULE:-/usr/lib/softhsm/libsofthsm2.so}
 readonly TOKEN=${HSMKMS_TLS_TOKEN:-tls}
 readonly OBJECT=${HSMKMS_TLS_OBJECT:-https}
 readonly NAMES=${HSMKMS_TLS_NAMES:-DNS:localhost,IP:127.0.0.1,IP:::1}
-readonly ENGINE=/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so
+ENGINE=$(openssl version -e | sed 's/.*"\(.*\)".*/\1/')/pkcs11.so
+readonly ENGINE
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly HERE
 
