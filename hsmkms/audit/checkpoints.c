@@ -224,7 +224,8 @@ static int append(struct checkpoints *c, struct span bytes, struct kms_error *er
         return 0;
     }
     const int result = failed(err, "writing");
-    (void)ftruncate(c->fd, c->size); /* else the next start cuts off what is torn */
+    const int cut = ftruncate(c->fd, c->size);
+    (void)cut; /* where that failed too, the next start cuts off what is torn */
     return result;
 }
 
