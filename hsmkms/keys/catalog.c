@@ -24,6 +24,7 @@ struct pointing {
 struct catalog {
     pthread_rwlock_t lock; /* guards what follows and the reference counts' first increment */
     struct sorted keys;    /* struct key *, by id */
+    struct sorted families; /* those of them that are multi-Region, by family, then id */
     struct sorted aliases; /* struct alias *, by name */
     struct pointing *by_key;
     size_t visible; /* customer keys that clients can see */
@@ -34,6 +35,22 @@ typedef int compare_fn(const void *wanted, const void *item);
 static int compare_key(const void *wanted, const void *item)
 {
     return uuid_compare(wanted, &((const struct key *)item)->record.id);
+}
+
+/* What the entries of a family are in order of. */
+static int compare_member(const void *wanted, const void *item)
+{
+    const struct key_record *const a = &((const struct key *)wanted)->record;
+    const struct key_record *const b = &((const struct key *)item)->record;
+    const int order = uuid_compare(&a->family, &b->family);
+
+    return order ? order : uuid_compare(&a->id, &b->id);
+}
+
+/* Never equal, so that the place found is that of a family's first entry. */
+static int compare_family(const void *wanted, const void *item)
+{
+    return uuid_compare(wanted, &((const struct key *)item)->record.family) > 0 ? 1 : -1;
 }
 
 static int compare_alias(const void *wanted, const void *item)
@@ -183,6 +200,7 @@ void catalog_free(struct catalog *catalog)
         free(catalog->aliases.items[i]);
     }
     free(catalog->keys.items);
+    free(catalog->families.items);
     free(catalog->aliases.items);
     (void)pthread_rwlock_destroy(&catalog->lock);
     free(catalog);
@@ -204,6 +222,36 @@ struct key *catalog_find(struct catalog *catalog, const struct uuid *id)
         key = key_ref(catalog->keys.items[place]);
     (void)pthread_rwlock_unlock(&catalog->lock);
     return key;
+}
+
+struct key *catalog_find_family(struct catalog *catalog, const struct uuid *family)
+{
+    bool unused = false;
+    struct key *found = NULL;
+
+    (void)pthread_rwlock_rdlock(&catalog->lock);
+    const struct sorted *const sorted = &catalog->families;
+    for (size_t i = sorted_place(sorted, family, compare_family, &unused); i < sorted->count; i++) {
+        struct key *const key = sorted->items[i];
+        if (!uuid_equal(&key->record.family, family))
+            break;
+        if (found == NULL || key_is_gone(found))
+            found = key;
+    }
+    if (found)
+        found = key_ref(found);
+    (void)pthread_rwlock_unlock(&catalog->lock);
+    return found;
+}
+
+struct key *catalog_find_owner(struct catalog *catalog, const struct uuid *owner)
+{
+    struct key *const key = catalog_find(catalog, owner);
+
+    if (key && !key_is_multi_region(key))
+        return key;
+    key_unref(key); /* its own id is known to nobody outside */
+    return catalog_find_family(catalog, owner);
 }
 
 static size_t collect(struct catalog *catalog, const struct uuid *after, bool only_visible,
@@ -241,6 +289,30 @@ size_t catalog_count(struct catalog *catalog)
     return count;
 }
 
+/* Under the lock: into the order of families, in place of the snapshot before. */
+static bool place_in_family(struct catalog *catalog, struct key *key)
+{
+    bool found = false;
+
+    if (!key_is_multi_region(key))
+        return true;
+    const size_t place = sorted_place(&catalog->families, key, compare_member, &found);
+    if (!found)
+        return sorted_insert(&catalog->families, place, key);
+    catalog->families.items[place] = key;
+    return true;
+}
+
+/* Under the lock: a key that found no place among all keys has none in its family either. */
+static void leave_family(struct catalog *catalog, const struct key *key)
+{
+    bool found = false;
+    const size_t place = sorted_place(&catalog->families, key, compare_member, &found);
+
+    if (found)
+        sorted_remove(&catalog->families, place);
+}
+
 int catalog_publish(struct catalog *catalog, struct key *key, struct kms_error *err)
 {
     bool found = false;
@@ -248,8 +320,11 @@ int catalog_publish(struct catalog *catalog, struct key *key, struct kms_error *
 
     (void)pthread_rwlock_wrlock(&catalog->lock);
     const size_t place = sorted_place(&catalog->keys, &key->record.id, compare_key, &found);
-    const bool stored = found || sorted_insert(&catalog->keys, place, key);
-    if (found) {
+    const bool placed = place_in_family(catalog, key);
+    const bool stored = placed && (found || sorted_insert(&catalog->keys, place, key));
+    if (placed && !stored)
+        leave_family(catalog, key);
+    if (found && stored) {
         old = catalog->keys.items[place];
         catalog->keys.items[place] = key;
     }

@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * The verified in-memory view that requests read: keys by id, aliases by name, both in order, so
- * that lists can be paged by the last entry seen. Filled from the store at start; changed only by
- * lifecycle.c after a commit.
+ * The verified in-memory view of one region that requests read: keys by id, aliases by name, both
+ * in order, so that lists can be paged by the last entry seen. Filled from the store at start;
+ * changed only by change.c after a commit.
  *
  * Threads: any; one reader-writer lock, never held over a token or disk call.
  */
@@ -17,6 +17,15 @@ void catalog_free(struct catalog *catalog);
 
 /* A reference to the newest snapshot, or NULL; key_unref() it. Any state. */
 struct key *catalog_find(struct catalog *catalog, const struct uuid *id);
+
+/*
+ * The key of a multi-Region family: the one that is not gone, where there is one, else one of those
+ * that were. A reference, or NULL.
+ */
+struct key *catalog_find_family(struct catalog *catalog, const struct uuid *family);
+
+/* The key that a ciphertext names, single-Region or not. The same otherwise. */
+struct key *catalog_find_owner(struct catalog *catalog, const struct uuid *owner);
 
 /*
  * Visible keys with an id greater than after (NULL: from the first), at most most.

@@ -15,7 +15,7 @@ void version_record_done(struct version_record *record)
 
 void change_begin_new(struct change *ret, struct keyring *keyring)
 {
-    (void)pthread_mutex_lock(&keyring->change); /* one change at a time, given back by _done */
+    (void)pthread_mutex_lock(&keyring->home->change); /* one change at a time, given back by _done */
     ret->keyring = keyring;
 }
 
@@ -29,7 +29,7 @@ int change_begin_any(struct change *ret, struct keyring *keyring, const struct u
                         keyring_key_arn(keyring, id).text);
     const int copied = key_copy(now, &ret->next, err);
     key_unref(now);
-    return copied;
+    return copied < 0 ? -1 : change_gather_relatives(ret, err);
 }
 
 int change_begin(struct change *ret, struct keyring *keyring, const struct uuid *id,
@@ -48,8 +48,10 @@ void change_done(struct change *change)
         store_rollback(change->tx);
     key_unref(change->next);
     key_unref(change->published);
+    for (size_t i = 0; i < change->relative_count; i++)
+        key_unref(change->relatives[i].next);
     free(change->aliases);
-    (void)pthread_mutex_unlock(&change->keyring->change);
+    (void)pthread_mutex_unlock(&change->keyring->home->change);
     *change = (struct change){ 0 };
 }
 
@@ -86,7 +88,7 @@ static int draft_version(const struct change *change, const char *reason,
     const struct key *const key = change->next;
 
     ret->id = uuid_random();
-    ret->key_id = key->record.id;
+    ret->key_id = *key_owner(key);
     ret->number = key->version_count ? key->versions[key->version_count - 1].record.number + 1 : 1;
     ret->created_ms = clock_wall_ms(change->keyring->clock);
     if (record_set_text(&ret->state, "Creating", err) < 0)
@@ -270,10 +272,11 @@ static int remember_alias(struct change *change, const struct alias *alias, bool
     return 0;
 }
 
-/* The row of an alias; the name stays the alias's. */
-static struct alias_record alias_row(struct alias *alias)
+/* The row of an alias; its texts stay where they are. */
+static struct alias_record alias_row(const struct change *change, struct alias *alias)
 {
     return (struct alias_record){ .name = alias->name,
+                                  .region = change->keyring->region,
                                   .key_id = alias->key_id,
                                   .created_ms = alias->created_ms,
                                   .updated_ms = alias->updated_ms };
@@ -282,7 +285,7 @@ static struct alias_record alias_row(struct alias *alias)
 int change_put_alias(struct change *change, const struct alias *alias, struct kms_error *err)
 {
     struct alias copy = *alias;
-    const struct alias_record record = alias_row(&copy);
+    const struct alias_record record = alias_row(change, &copy);
 
     if (remember_alias(change, alias, false, err) < 0)
         return -1;
@@ -292,7 +295,7 @@ int change_put_alias(struct change *change, const struct alias *alias, struct km
 int change_drop_alias(struct change *change, const struct alias *alias, struct kms_error *err)
 {
     struct alias copy = *alias;
-    const struct alias_record record = alias_row(&copy);
+    const struct alias_record record = alias_row(change, &copy);
 
     if (remember_alias(change, alias, true, err) < 0)
         return -1;
@@ -319,11 +322,26 @@ static void forget_copies(const struct change *change)
         token_key_forget(change->keyring->token, &change->published->versions[i].record.id);
 }
 
+/* Relatives first: what next refers to is then to be found from every region. */
+static int publish_relatives(struct change *change, struct kms_error *err)
+{
+    for (size_t i = 0; i < change->relative_count; i++) {
+        struct relative *const relative = &change->relatives[i];
+        struct key *const next = relative->next;
+        relative->next = NULL; /* now owned by the catalog */
+        if (catalog_publish(relative->keyring->catalog, next, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* What is durable becomes visible. */
 static int publish(struct change *change, struct kms_error *err)
 {
     struct catalog *const catalog = change->keyring->catalog;
 
+    if (publish_relatives(change, err) < 0)
+        return -1;
     if (change->next) {
         change->published = key_ref(change->next);
         struct key *const next = change->next;
@@ -345,8 +363,12 @@ static int publish(struct change *change, struct kms_error *err)
 
 int change_commit(struct change *change, struct kms_error *err)
 {
-    if (change->next && stage(change, &key_table, &change->next->record, err) < 0)
+    if (change->next && (change_share(change, err) < 0 ||
+                         stage(change, &key_table, &change->next->record, err) < 0))
         return -1;
+    for (size_t i = 0; i < change->relative_count; i++)
+        if (stage(change, &key_table, &change->relatives[i].next->record, err) < 0)
+            return -1;
     if (commit_staged(change, err) < 0)
         return -1;
     return publish(change, err);

@@ -2,9 +2,9 @@
 
 /*
  * One change of keys/ in progress: the change lock, a copy of the newest snapshot to be altered,
- * and the records staged for the store. What is staged becomes durable and visible by
+ * where it is a multi-Region key copies of its relatives, and the records staged for the store. What is staged becomes durable and visible by
  * change_commit, together; a change that goes out of scope before has no effect. Used by
- * lifecycle.c and keyring.c only.
+ * lifecycle.c, multi_region.c and reconcile.c only.
  *
  * Errors of all: INTERNAL (store), beside those named.
  */
@@ -18,9 +18,17 @@ struct change_alias_step {
     bool drop;
 };
 
+/* A key of the same family in another region: what next shares with it is its own too. */
+struct relative {
+    struct keyring *keyring;
+    struct key *next; /* becomes durable and visible with the change's */
+};
+
 struct change {
-    struct keyring *keyring; /* NULL: not begun */
+    struct keyring *keyring; /* of the region; NULL: not begun */
     struct key *next;        /* being altered; NULL in changes of an alias alone */
+    struct relative relatives[KEYRING_REGIONS_MAX]; /* all that are not gone */
+    size_t relative_count;
     struct key *published;   /* a reference to what change_commit made visible */
     struct store_tx *tx;     /* opened by the first staged record */
     bool forget_copies;
@@ -62,6 +70,19 @@ CHECKED int change_put_version(struct change *change, const struct version_recor
 CHECKED int change_reserve(struct change *change, const struct version *version, int64_t reserved,
                            struct kms_error *err);
 
+/* relatives.c: copies the relatives of next; writes into them, before a commit, what next shares. */
+CHECKED int change_gather_relatives(struct change *change, struct kms_error *err);
+CHECKED int change_share(struct change *change, struct kms_error *err);
+
+/* The relative in a region, or NULL. */
+struct relative *change_relative(struct change *change, const char *region);
+
+/* Errors: UNSUPPORTED (next is a replica: its primary leads) */
+CHECKED int change_must_lead(const struct change *change, struct kms_error *err);
+
+/* next leaves its family: the material stays, and a primary that waited for it begins to count. */
+CHECKED int change_leave_family(struct change *change, struct kms_error *err);
+
 CHECKED int change_put_tag(struct change *change, const struct tag_record *tag,
                            struct kms_error *err);
 CHECKED int change_drop_tag(struct change *change, const char *tag_key, struct kms_error *err);
@@ -78,7 +99,7 @@ CHECKED int change_drop_aliases(struct change *change, struct kms_error *err);
 /* After the commit the token's session copies of the key are dropped. */
 void change_forget_copies(struct change *change);
 
-/* Stages next, makes everything durable, publishes it. */
+/* Stages next and its relatives, makes everything durable, publishes it. */
 CHECKED int change_commit(struct change *change, struct kms_error *err);
 
 /* For records that live on the stack. */

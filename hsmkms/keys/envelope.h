@@ -11,7 +11,7 @@
  *     6     1  purpose: 1 = a caller's data
  *     7     1  flags, 0
  *     8    16  installation id
- *    24    16  key id
+ *    24    16  key id; of a multi-Region key that of its family, whatever its region
  *    40    16  key version id
  *    56     1  nonce length, 12
  *    57    12  nonce

@@ -1,5 +1,7 @@
 #include "hsmkms/keys/identifier.h"
 
+#include "hsmkms/base/encode.h"
+
 static const struct span arn_prefix = { (const uint8_t *)"arn:", 4 };
 static const struct span alias_prefix = { (const uint8_t *)"alias/", 6 };
 static const struct span key_prefix = { (const uint8_t *)"key/", 4 };
@@ -27,15 +29,10 @@ static bool take_part(struct span *rest, struct span *ret)
     return true;
 }
 
-static bool is_mrk(struct span text)
+static bool parse_mrk(struct span text, struct uuid *ret)
 {
-    if (text.len != 36 || !begins(text, mrk_prefix))
-        return false;
-    for (size_t i = mrk_prefix.len; i < text.len; i++)
-        if (!((text.ptr[i] >= '0' && text.ptr[i] <= '9') ||
-              (text.ptr[i] >= 'a' && text.ptr[i] <= 'f')))
-            return false;
-    return true;
+    return text.len == mrk_prefix.len + 2 * sizeof(ret->bytes) && begins(text, mrk_prefix) &&
+           hex_parse(after(text, mrk_prefix), ret->bytes, sizeof(ret->bytes));
 }
 
 static bool parse_key_id(struct span text, struct identifier *ret)
@@ -44,8 +41,8 @@ static bool parse_key_id(struct span text, struct identifier *ret)
     ret->kind = IDENTIFIER_KEY;
     if (uuid_parse(text, &ret->key_id))
         return true;
-    ret->kind = IDENTIFIER_OTHER;
-    return is_mrk(text);
+    ret->kind = IDENTIFIER_FAMILY;
+    return parse_mrk(text, &ret->key_id);
 }
 
 /* arn:PARTITION:kms:REGION:ACCOUNT:key/ID or :alias/NAME */

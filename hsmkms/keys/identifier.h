@@ -10,14 +10,14 @@
 #include "hsmkms/base/uuid.h"
 
 enum identifier_kind {
-    IDENTIFIER_KEY,   /* a well-formed key id */
-    IDENTIFIER_OTHER, /* "mrk-" and 32 hex digits: well-formed, but no key here has such an id */
-    IDENTIFIER_ALIAS, /* begins with "alias/" */
+    IDENTIFIER_KEY,    /* a well-formed key id */
+    IDENTIFIER_FAMILY, /* "mrk-" and 32 hex digits: what related multi-Region keys are called */
+    IDENTIFIER_ALIAS,  /* begins with "alias/" */
 };
 
 struct identifier {
     enum identifier_kind kind;
-    struct uuid key_id; /* IDENTIFIER_KEY */
+    struct uuid key_id; /* IDENTIFIER_KEY; of IDENTIFIER_FAMILY the family */
     struct span name;   /* id or alias as written, borrowed */
     bool is_arn;
     struct span region, account; /* of an ARN, borrowed */

@@ -11,6 +11,7 @@ static const char *const state_texts[KEY_STATES] = {
     [KEY_DISABLED] = "Disabled",       [KEY_PENDING_DELETION] = "PendingDeletion",
     [KEY_UNAVAILABLE] = "Unavailable", [KEY_DELETING] = "Deleting",
     [KEY_DELETED] = "Deleted",         [KEY_ABORTED] = "Aborted",
+    [KEY_PENDING_REPLICA_DELETION] = "PendingReplicaDeletion",
 };
 
 /* How a use ends in a state: the error and what follows the ARN in its text. */
@@ -31,6 +32,10 @@ struct refusal {
     {                                                                                              \
         KMS_ERR_INVALID_STATE, "is pending deletion."                                              \
     }
+#define REPLICAS                                                                                   \
+    {                                                                                              \
+        KMS_ERR_INVALID_STATE, "is pending replica deletion."                                      \
+    }
 #define NOT_PENDING                                                                                \
     {                                                                                              \
         KMS_ERR_INVALID_STATE, "is not pending deletion."                                          \
@@ -47,6 +52,7 @@ static const struct refusal refusals[KEY_STATES][KEY_USES] = {
     [KEY_ENABLED]          = { ALLOWED,  ALLOWED, ALLOWED, ALLOWED, ALLOWED,  ALLOWED, NOT_PENDING, ALLOWED },
     [KEY_DISABLED]         = { DISABLED, ALLOWED, ALLOWED, ALLOWED, DISABLED, ALLOWED, NOT_PENDING, DISABLED },
     [KEY_PENDING_DELETION] = { PENDING,  ALLOWED, PENDING, PENDING, PENDING,  PENDING, ALLOWED,     PENDING },
+    [KEY_PENDING_REPLICA_DELETION] = { REPLICAS, ALLOWED, REPLICAS, REPLICAS, REPLICAS, REPLICAS, ALLOWED, REPLICAS },
     [KEY_UNAVAILABLE]      = { AWAY,     ALLOWED, ALLOWED, ALLOWED, AWAY,     ALLOWED, NOT_PENDING, ALLOWED },
 };
 /* clang-format on */
@@ -86,14 +92,20 @@ struct key *key_ref(struct key *key)
     return key;
 }
 
-void key_unref(struct key *key)
+void key_clear_versions(struct key *key)
 {
-    if (key == NULL || atomic_fetch_sub_explicit(&key->references, 1, memory_order_acq_rel) > 1)
-        return;
     for (size_t i = 0; i < key->version_count; i++) {
         record_done(&version_table, &key->versions[i].record);
         budget_unref(key->versions[i].budget);
     }
+    key->version_count = 0;
+}
+
+void key_unref(struct key *key)
+{
+    if (key == NULL || atomic_fetch_sub_explicit(&key->references, 1, memory_order_acq_rel) > 1)
+        return;
+    key_clear_versions(key);
     for (size_t i = 0; i < key->tag_count; i++)
         record_done(&tag_table, &key->tags[i]);
     record_done(&key_table, &key->record);
@@ -110,11 +122,23 @@ static enum key_state seen_state(const struct key *key, enum key_state recorded)
     return hidden ? KEY_UNAVAILABLE : recorded;
 }
 
+/* A family has roles, a single-Region key has none. */
+static bool role_is_known(const struct key_record *record)
+{
+    if (uuid_is_nil(&record->family))
+        return record->role == NULL;
+    return record->role &&
+           (strcmp(record->role, "PRIMARY") == 0 || strcmp(record->role, "REPLICA") == 0);
+}
+
 int key_new(const struct key_record *record, struct key **ret, struct kms_error *err)
 {
     enum key_state state;
     enum spec_usage usage;
 
+    if (!role_is_known(record))
+        return kms_fail_detail(err, KMS_ERR_INTEGRITY, "key %s has no known role",
+                               uuid_format(&record->id).text);
     if (!key_state_parse(record->state, &state))
         return kms_fail_detail(err, KMS_ERR_INTEGRITY, "key %s is in no known state",
                                uuid_format(&record->id).text);
@@ -314,7 +338,40 @@ struct token_key version_token_key(const struct version *version)
 bool key_visible(const struct key *key)
 {
     return key->state == KEY_ENABLED || key->state == KEY_DISABLED ||
-           key->state == KEY_PENDING_DELETION || key->state == KEY_UNAVAILABLE;
+           key->state == KEY_PENDING_DELETION || key->state == KEY_PENDING_REPLICA_DELETION ||
+           key->state == KEY_UNAVAILABLE;
+}
+
+bool key_is_primary(const struct key *key)
+{
+    return key->record.role && strcmp(key->record.role, "PRIMARY") == 0;
+}
+
+bool key_is_replica(const struct key *key)
+{
+    return key->record.role && strcmp(key->record.role, "REPLICA") == 0;
+}
+
+bool key_is_gone(const struct key *key)
+{
+    return key->state == KEY_DELETED || key->state == KEY_ABORTED;
+}
+
+const struct uuid *key_owner(const struct key *key)
+{
+    return key_is_multi_region(key) ? &key->record.family : &key->record.id;
+}
+
+struct uuid_text key_name(const struct key *key)
+{
+    static const char prefix[] = "mrk-";
+    struct uuid_text name;
+
+    if (!key_is_multi_region(key))
+        return uuid_format(&key->record.id);
+    memcpy(name.text, prefix, sizeof(prefix) - 1);
+    hex_format(name.text + sizeof(prefix) - 1, uuid_span(&key->record.family));
+    return name;
 }
 
 bool key_is_aws_managed(const struct key *key)

@@ -18,6 +18,7 @@ enum key_state {
     KEY_ENABLED,
     KEY_DISABLED,
     KEY_PENDING_DELETION,
+    KEY_PENDING_REPLICA_DELETION, /* a primary whose waiting period begins behind its replicas */
     KEY_UNAVAILABLE, /* its token object is missing or does not open its canary */
     KEY_DELETING,    /* due; token objects are being destroyed */
     KEY_DELETED,     /* kept as a row, so that the id is never used again */
@@ -51,7 +52,7 @@ void budget_unref(struct budget *budget); /* accepts NULL */
 
 struct version {
     struct version_record record;
-    char material_id[65]; /* what KeyMaterialId shows: SHA-256 of key id and version id, hex */
+    char material_id[65]; /* what KeyMaterialId shows: SHA-256 of key_owner() and version id, hex */
     struct budget *budget;
 };
 
@@ -73,7 +74,7 @@ void key_unref(struct key *key); /* accepts NULL */
 
 /*
  * A key with a copy of a record and no versions.
- * Errors: INTEGRITY (a state, spec or usage that nobody wrote).
+ * Errors: INTEGRITY (a state, spec, usage or role that nobody wrote).
  */
 CHECKED int key_new(const struct key_record *record, struct key **ret, struct kms_error *err);
 
@@ -94,6 +95,26 @@ CHECKED int key_set_state(struct key *key, enum key_state state, struct kms_erro
 
 /* Replaces an owned text of a record by a copy; NULL stays NULL. */
 CHECKED int record_set_text(char **text, const char *value, struct kms_error *err);
+
+/* Takes all versions out of a key that is being altered. */
+void key_clear_versions(struct key *key);
+
+/* Multi-Region keys: related ones share material and id; one of them, the primary, leads. */
+static inline bool key_is_multi_region(const struct key *key)
+{
+    return !uuid_is_nil(&key->record.family);
+}
+bool key_is_primary(const struct key *key);
+bool key_is_replica(const struct key *key);
+
+/* True for Deleted and Aborted: a row that keeps an id from being used again. */
+bool key_is_gone(const struct key *key);
+
+/* What versions and ciphertexts name the key by: its id or, multi-Region, that of its family. */
+const struct uuid *key_owner(const struct key *key);
+
+/* What clients call it: a UUID, or "mrk-" and 32 hex digits. */
+struct uuid_text key_name(const struct key *key);
 
 /* The version that encrypts; NULL before the first is verified. */
 const struct version *key_current(const struct key *key);

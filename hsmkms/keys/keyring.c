@@ -4,6 +4,7 @@
 
 #include "hsmkms/keys/identifier.h"
 #include "hsmkms/keys/reconcile.h"
+#include "hsmkms/keys/regions.h"
 
 /* Services whose default key is made on first use. Source: AWS documentation of each. */
 static const char *const managed_services[] = {
@@ -48,12 +49,27 @@ bool keyring_alias_is_predefined(const char *name)
     return false;
 }
 
-struct arn_text keyring_key_arn(const struct keyring *keyring, const struct uuid *key_id)
+static struct arn_text arn_of_key(const struct keyring *keyring, const char *name)
 {
     struct arn_text arn;
 
     (void)snprintf(arn.text, sizeof(arn.text), "arn:aws:kms:%s:%s:key/%s", keyring->region,
-                   keyring->account, uuid_format(key_id).text);
+                   keyring->account, name);
+    return arn;
+}
+
+struct arn_text keyring_arn_of(const struct keyring *keyring, const struct key *key)
+{
+    return arn_of_key(keyring_of(keyring, key), key_name(key).text);
+}
+
+struct arn_text keyring_key_arn(const struct keyring *keyring, const struct uuid *key_id)
+{
+    struct key *const key = keyring_find(keyring, key_id);
+    const struct arn_text arn = key ? keyring_arn_of(keyring, key)
+                                    : arn_of_key(keyring, uuid_format(key_id).text);
+
+    key_unref(key);
     return arn;
 }
 
@@ -103,21 +119,30 @@ static int follow_alias(const struct keyring *keyring, const char *text,
     return 0;
 }
 
+/* A multi-Region key is called by its family's name and not by the id of its record. */
+static struct key *find_named(const struct keyring *keyring, const struct identifier *identifier)
+{
+    if (identifier->kind == IDENTIFIER_FAMILY)
+        return catalog_find_family(keyring->catalog, &identifier->key_id);
+    struct key *const key = catalog_find(keyring->catalog, &identifier->key_id);
+    if (key == NULL || identifier->kind == IDENTIFIER_ALIAS || !key_is_multi_region(key))
+        return key;
+    key_unref(key);
+    return NULL;
+}
+
 int keyring_resolve(const struct keyring *keyring, const char *identifier, bool aliases,
                     struct key **ret, struct kms_error *err)
 {
     struct identifier parsed;
-    struct uuid id;
 
     if (identifier_parse(identifier, &parsed, err) < 0 || check_owner(keyring, &parsed, err) < 0)
         return -1;
-    id = parsed.key_id;
     if (parsed.kind == IDENTIFIER_ALIAS &&
-        follow_alias(keyring, identifier, &parsed, aliases, &id, err) < 0)
+        follow_alias(keyring, identifier, &parsed, aliases, &parsed.key_id, err) < 0)
         return -1;
 
-    struct key *const key =
-        parsed.kind == IDENTIFIER_OTHER ? NULL : catalog_find(keyring->catalog, &id);
+    struct key *const key = find_named(keyring, &parsed);
     if (key == NULL || !key_visible(key)) {
         key_unref(key);
         return kms_fail(err, KMS_ERR_NOT_FOUND, "Key 'arn:aws:kms:%s:%s:key/%.*s' does not exist",
@@ -132,11 +157,19 @@ int keyring_resolve(const struct keyring *keyring, const char *identifier, bool 
 
 static int load_key(void *arg, const void *record, struct kms_error *err)
 {
-    struct keyring *const keyring = arg;
     struct key *key = NULL;
 
     if (key_new(record, &key, err) < 0)
         return -1;
+    struct keyring *keyring = keyring_in(arg, key->record.region);
+    if (keyring == NULL && !key_is_gone(key)) {
+        key_unref(key);
+        return kms_fail(err, KMS_ERR_CONFIG,
+                        "there are keys in region %s, which service.regions does not name",
+                        ((const struct key_record *)record)->region);
+    }
+    if (keyring == NULL)
+        keyring = arg; /* what is left of it has to be somewhere */
     return catalog_publish(keyring->catalog, key, err);
 }
 
@@ -144,7 +177,7 @@ static int load_key(void *arg, const void *record, struct kms_error *err)
 static int load_into(struct keyring *keyring, const struct uuid *key_id, const char *what,
                      struct key **ret, struct kms_error *err)
 {
-    struct key *const key = catalog_find(keyring->catalog, key_id);
+    struct key *const key = keyring_find(keyring, key_id);
 
     if (key == NULL)
         return kms_fail_detail(err, KMS_ERR_INTEGRITY, "a %s belongs to key %s, which is unknown",
@@ -155,14 +188,7 @@ static int load_into(struct keyring *keyring, const struct uuid *key_id, const c
 
 static int load_version(void *arg, const void *record, struct kms_error *err)
 {
-    const struct version_record *const version = record;
-    struct key *key = NULL;
-
-    if (load_into(arg, &version->key_id, "version", &key, err) < 0)
-        return -1;
-    const int added = key_add_version(key, version, NULL, err);
-    key_unref(key);
-    return added;
+    return regions_load_version(arg, record, err);
 }
 
 static int load_tag(void *arg, const void *record, struct kms_error *err)
@@ -179,16 +205,19 @@ static int load_tag(void *arg, const void *record, struct kms_error *err)
 
 static int load_alias(void *arg, const void *record, struct kms_error *err)
 {
-    struct keyring *const keyring = arg;
     const struct alias_record *const row = record;
+    const struct keyring *const keyring = keyring_in(arg, row->region);
     struct alias alias = { .key_id = row->key_id,
                            .created_ms = row->created_ms,
                            .updated_ms = row->updated_ms };
     struct key *key = NULL;
 
-    if (load_into(keyring, &row->key_id, "alias", &key, err) < 0)
+    if (load_into(arg, &row->key_id, "alias", &key, err) < 0)
         return -1;
+    const bool astray = keyring == NULL || keyring != keyring_of(arg, key);
     key_unref(key);
+    if (astray)
+        return kms_fail_detail(err, KMS_ERR_INTEGRITY, "an alias points into another region");
     (void)snprintf(alias.name, sizeof(alias.name), "%s", row->name);
     return catalog_alias_put(keyring->catalog, &alias, err);
 }
@@ -209,7 +238,7 @@ static int load(struct keyring *keyring, struct kms_error *err)
  * The first question about a kind of key is answered by trying, which takes a while: better now than
  * in a request. A token that cannot answer is asked again by the first request.
  */
-static void ask_for_specs(struct keyring *keyring)
+static void ask_for_specs(const struct keyring *keyring)
 {
     bool asked[TOKEN_KINDS][SPEC_USAGES] = { 0 };
     struct uuid last, *after = NULL;
@@ -230,7 +259,7 @@ static void ask_for_specs(struct keyring *keyring)
 
 int keyring_open(struct keyring *ret, struct token *token, struct store *store,
                  const struct clock *clock, struct keyring_limits limits,
-                 const struct installation_record *installation, const char *region,
+                 const struct installation_record *installation, const char *regions,
                  unsigned *ret_strangers, struct kms_error *err)
 {
     *ret = (struct keyring){ .token = token,
@@ -239,14 +268,15 @@ int keyring_open(struct keyring *ret, struct token *token, struct store *store,
                              .limits = limits,
                              .installation = installation->id };
     (void)snprintf(ret->account, sizeof(ret->account), "%s", installation->account);
-    (void)snprintf(ret->region, sizeof(ret->region), "%s", region);
     (void)pthread_mutex_init(&ret->change, NULL);
     ret->catalog = catalog_new();
     if (ret->catalog == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the catalog");
-    if (load(ret, err) < 0 || reconcile(ret, ret_strangers, err) < 0)
+    if (regions_open(ret, regions, err) < 0 || load(ret, err) < 0 ||
+        reconcile(ret, ret_strangers, err) < 0)
         return -1;
-    ask_for_specs(ret);
+    for (const struct keyring *each = ret; each; each = each->next)
+        ask_for_specs(each);
     return 0;
 }
 
@@ -254,6 +284,7 @@ void keyring_close(struct keyring *keyring)
 {
     if (keyring->catalog == NULL)
         return;
+    regions_close(keyring);
     catalog_free(keyring->catalog);
     (void)pthread_mutex_destroy(&keyring->change);
     *keyring = (struct keyring){ 0 };

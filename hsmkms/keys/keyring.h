@@ -3,6 +3,9 @@
 /*
  * Everything keys/ works with, in one place: token, store, catalog, clock and limits. Built once
  * at start, read-only afterwards; what is inside locks for itself.
+ *
+ * There is one for each region that is served, with a catalog of its own; they share the rest.
+ * regions.h finds among them.
  */
 
 #include <pthread.h>
@@ -16,6 +19,8 @@ struct keyring_limits {
     int64_t deletion_hold_s; /* for the worker: no deletion begins on a clock watched for less */
 };
 
+#define KEYRING_REGIONS_MAX 16
+
 struct keyring {
     struct token *token;
     struct store *store;
@@ -25,8 +30,11 @@ struct keyring {
     struct uuid installation;
     char account[13];
     char region[64];
-    pthread_mutex_t change; /* one management change at a time; held over token calls on purpose:
-                               a rotation must not meet a deletion of the same key half-way */
+    struct keyring *home;   /* the first region's, which owns the others */
+    struct keyring *next;   /* the next region's; NULL: the last */
+    pthread_mutex_t change; /* home's, for all regions: one management change at a time; held over
+                               token calls on purpose: a rotation must not meet a deletion of the
+                               same key half-way */
 };
 
 /*
@@ -34,20 +42,28 @@ struct keyring {
  * was interrupted, marks keys whose object is missing as Unavailable, resumes deletions. An object
  * that no record knows is left alone and reported.
  *
+ * ret            the first region's; stays where it is until keyring_close()
+ * regions        blank-separated names; the first is where keys are that name none
  * ret_strangers  number of unknown objects whose label says they are ours
- * Errors:        INTEGRITY (records that contradict each other)
+ * Errors:        INTEGRITY (records that contradict each other); CONFIG (no region, a name that is
+ *                too long or there twice, more than KEYRING_REGIONS_MAX; keys of a region that is
+ *                not among them)
  */
 CHECKED int keyring_open(struct keyring *ret, struct token *token, struct store *store,
                          const struct clock *clock, struct keyring_limits limits,
-                         const struct installation_record *installation, const char *region,
+                         const struct installation_record *installation, const char *regions,
                          unsigned *ret_strangers, struct kms_error *err);
 void keyring_close(struct keyring *keyring);
 
-/* "arn:aws:kms:REGION:ACCOUNT:key/ID" and ":alias/NAME". */
+/*
+ * "arn:aws:kms:REGION:ACCOUNT:key/ID" and ":alias/NAME". A key is found by the id of its record, in
+ * whatever region; what is no key's id stands there as it is, in the region of the keyring.
+ */
 struct arn_text {
     char text[400];
 };
 struct arn_text keyring_key_arn(const struct keyring *keyring, const struct uuid *key_id);
+struct arn_text keyring_arn_of(const struct keyring *keyring, const struct key *key);
 struct arn_text keyring_alias_arn(const struct keyring *keyring, const char *alias);
 
 /* GCM invocations that are durable before a new version encrypts: a block, or all it may ever. */
@@ -61,6 +77,7 @@ static inline int64_t keyring_first_block(const struct keyring *keyring)
 /*
  * Finds the key that a request names.
  *
+ * keyring      of the region that is asked
  * identifier   key id, key ARN, and where aliases is true also alias name and alias ARN
  * aliases      whether the operation accepts them
  * ret          a reference, key_unref() it; a visible key

@@ -35,10 +35,14 @@ int lifecycle_schedule_deletion(struct keyring *keyring, const struct uuid *id, 
 {
     AUTO(change) change = { 0 };
 
-    if (change_begin(&change, keyring, id, KEY_USE_SCHEDULE, err) < 0 ||
-        key_set_state(change.next, KEY_PENDING_DELETION, err) < 0)
+    if (change_begin(&change, keyring, id, KEY_USE_SCHEDULE, err) < 0)
         return -1;
-    const int64_t due_ms = now_ms(keyring) + days * MS_PER_DAY;
+    /* a primary has to outlive its replicas; the days are counted from when it is alone */
+    const bool waits = key_is_primary(change.next) && change.relative_count > 0;
+    const int64_t due_ms = waits ? 0 : now_ms(keyring) + days * MS_PER_DAY;
+    if (key_set_state(change.next, waits ? KEY_PENDING_REPLICA_DELETION : KEY_PENDING_DELETION,
+                      err) < 0)
+        return -1;
     change.next->record.deletion_due_ms = due_ms;
     change.next->record.deletion_window_days = days;
     change_forget_copies(&change);
@@ -86,11 +90,14 @@ int lifecycle_set_policy(struct keyring *keyring, const struct uuid *id, const c
 
 /* --- rotation --------------------------------------------------------------------------------- */
 
-/* Only symmetric keys have more than one version. */
+/* Only symmetric keys have more than one version; the primary rotates for its replicas. */
 static int begin_rotation(struct change *change, struct keyring *keyring, const struct uuid *id,
-                          struct kms_error *err)
+                          enum rotation_cause cause, struct kms_error *err)
 {
     if (change_begin(change, keyring, id, KEY_USE_ROTATION, err) < 0)
+        return -1;
+    /* a budget is used up in any region and renewed from any */
+    if (cause != ROTATE_BUDGET && change_must_lead(change, err) < 0)
         return -1;
     return keyspec_is_symmetric(change->next->spec) ? 0
                                                     : kms_fail(err, KMS_ERR_UNSUPPORTED, "%s", "");
@@ -101,7 +108,7 @@ int lifecycle_enable_rotation(struct keyring *keyring, const struct uuid *id, in
 {
     AUTO(change) change = { 0 };
 
-    if (begin_rotation(&change, keyring, id, err) < 0)
+    if (begin_rotation(&change, keyring, id, ROTATE_DUE, err) < 0)
         return -1;
     struct key_record *const record = &change.next->record;
     const int64_t before = record->rotation_period_days;
@@ -120,7 +127,8 @@ int lifecycle_disable_rotation(struct keyring *keyring, const struct uuid *id,
 {
     AUTO(change) change = { 0 };
 
-    if (change_begin(&change, keyring, id, KEY_USE_ROTATION, err) < 0)
+    if (change_begin(&change, keyring, id, KEY_USE_ROTATION, err) < 0 ||
+        change_must_lead(&change, err) < 0)
         return -1;
     change.next->record.rotation_enabled = 0;
     change.next->record.rotation_next_ms = 0;
@@ -130,7 +138,7 @@ int lifecycle_disable_rotation(struct keyring *keyring, const struct uuid *id,
 static int may_rotate_on_demand(const struct change *change, struct kms_error *err)
 {
     const struct key_record *const record = &change->next->record;
-    const struct arn_text arn = keyring_key_arn(change->keyring, &record->id);
+    const struct arn_text arn = keyring_arn_of(change->keyring, change->next);
 
     if (record->rotations_on_demand >= change->keyring->limits.on_demand_rotations)
         return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
@@ -172,7 +180,7 @@ int lifecycle_rotate(struct keyring *keyring, const struct uuid *id, enum rotati
     const char *const reason = cause == ROTATE_ON_DEMAND ? "ON_DEMAND" : "AUTOMATIC";
     AUTO(change) change = { 0 };
 
-    if (begin_rotation(&change, keyring, id, err) < 0)
+    if (begin_rotation(&change, keyring, id, cause, err) < 0)
         return -1;
     if (!is_still_due(&change, cause))
         return 0; /* switched off or rotated meanwhile */
@@ -216,7 +224,7 @@ enum due_kind lifecycle_due(const struct keyring *keyring, const struct key *key
         return DUE_DELETION;
     if (key->state != KEY_ENABLED)
         return DUE_NOTHING;
-    if (period_is_over(keyring, key))
+    if (!key_is_replica(key) && period_is_over(keyring, key))
         return DUE_ROTATION;
     if (budget_is_used_up(keyring, key))
         return DUE_BUDGET_ROTATION;
@@ -231,6 +239,8 @@ static int draft_record(const struct keyring *keyring, const struct key_draft *d
     const int64_t now = now_ms(keyring);
 
     ret->id = uuid_random();
+    if (draft->multi_region)
+        ret->family = uuid_random();
     ret->created_ms = now;
     if (draft->aws_managed) { /* rotates yearly, not configurable */
         ret->rotation_enabled = 1;
@@ -244,7 +254,9 @@ static int draft_record(const struct keyring *keyring, const struct key_draft *d
         record_set_text(&ret->state, key_state_text(KEY_CREATING), err) < 0 ||
         record_set_text(&ret->description, draft->description, err) < 0 ||
         record_set_text(&ret->policy, draft->policy, err) < 0 ||
-        record_set_text(&ret->policy_pins, draft->policy_pins, err) < 0)
+        record_set_text(&ret->policy_pins, draft->policy_pins, err) < 0 ||
+        record_set_text(&ret->region, keyring->region, err) < 0 ||
+        record_set_text(&ret->role, draft->multi_region ? "PRIMARY" : NULL, err) < 0)
         return -1;
     return 0;
 }
@@ -348,6 +360,13 @@ static int destroy_versions(struct change *change, struct kms_error *err)
     return 0;
 }
 
+/* Material goes with the last key of a family; while there are others nothing of it is touched. */
+static int part_with_material(struct change *change, struct kms_error *err)
+{
+    return change->relative_count ? change_leave_family(change, err)
+                                  : destroy_versions(change, err);
+}
+
 int lifecycle_delete_due(struct keyring *keyring, const struct uuid *id, struct kms_error *err)
 {
     {
@@ -360,7 +379,7 @@ int lifecycle_delete_due(struct keyring *keyring, const struct uuid *id, struct 
             return -1;
     }
     AUTO(change) change = { 0 };
-    if (change_begin_any(&change, keyring, id, err) < 0 || destroy_versions(&change, err) < 0 ||
+    if (change_begin_any(&change, keyring, id, err) < 0 || part_with_material(&change, err) < 0 ||
         change_drop_aliases(&change, err) < 0 || change_drop_tags(&change, err) < 0 ||
         key_set_state(change.next, KEY_DELETED, err) < 0)
         return -1;

@@ -22,6 +22,7 @@ struct key_draft {
     const char *description; /* "" for none */
     const char *policy;      /* NULL: the default policy */
     const char *policy_pins; /* whom it names, for whoever decides by it; NULL: nobody */
+    bool multi_region;       /* the primary of a new family */
     bool aws_managed;        /* rotates yearly, belongs to an alias/aws/ name */
     const struct tag_record *tags;
     size_t tag_count;
@@ -46,12 +47,17 @@ CHECKED int lifecycle_rotate(struct keyring *keyring, const struct uuid *id,
 
 CHECKED int lifecycle_set_enabled(struct keyring *keyring, const struct uuid *id, bool enabled,
                                   struct kms_error *err);
+
+/* ret_due_ms: 0 for a multi-Region primary with replicas, which waits for the last to be gone. */
 CHECKED int lifecycle_schedule_deletion(struct keyring *keyring, const struct uuid *id,
                                         int64_t days, int64_t *ret_due_ms, struct kms_error *err);
 CHECKED int lifecycle_cancel_deletion(struct keyring *keyring, const struct uuid *id,
                                       struct kms_error *err);
 
-/* Destroys every token object of a key whose deletion is due, then turns its rows to tombstones. */
+/*
+ * Destroys every token object of a key whose deletion is due, then turns its rows to tombstones.
+ * What other multi-Region keys share with it stays.
+ */
 CHECKED int lifecycle_delete_due(struct keyring *keyring, const struct uuid *id,
                                  struct kms_error *err);
 

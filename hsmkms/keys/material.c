@@ -67,7 +67,7 @@ static int seal(struct keyring *keyring, const struct key *key,
     token_turn_take(keyring->token, &turn); /* sealing and reading back in one go */
     const struct token_key token_key = version_token_key(version);
     struct envelope envelope = { .installation = keyring->installation,
-                                 .key_id = key->record.id,
+                                 .key_id = *key_owner(key),
                                  .version_id = version->record.id };
     memcpy(envelope.nonce, nonce, ENVELOPE_NONCE_LEN);
     uint8_t *const room = buf_room(ret_blob, plain.len + ENVELOPE_OVERHEAD);

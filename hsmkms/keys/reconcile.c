@@ -7,6 +7,7 @@
 /* Ids of the token's objects that bear a key version's label, in order. */
 struct inventory {
     struct uuid *ids;
+    bool *known; /* whether a version's record names it */
     size_t count, cap;
 };
 
@@ -34,10 +35,16 @@ static int take_object(void *arg, const struct uuid *id, const char *label, stru
     return 0;
 }
 
+static const struct uuid *find(const struct inventory *inventory, const struct uuid *id)
+{
+    return inventory->count
+               ? bsearch(id, inventory->ids, inventory->count, sizeof(*id), compare_ids)
+               : NULL;
+}
+
 static bool holds(const struct inventory *inventory, const struct uuid *id)
 {
-    return inventory->count &&
-           bsearch(id, inventory->ids, inventory->count, sizeof(*id), compare_ids) != NULL;
+    return find(inventory, id) != NULL;
 }
 
 /* --- a version whose creation was interrupted ------------------------------------------------- */
@@ -185,8 +192,8 @@ static int compare_objects(struct keyring *keyring, struct key *key,
     return 0;
 }
 
-static int for_all(struct keyring *keyring, const struct inventory *inventory, settle_fn *settle,
-                   struct kms_error *err)
+static int for_region(struct keyring *keyring, const struct inventory *inventory,
+                      settle_fn *settle, struct kms_error *err)
 {
     struct uuid last, *after = NULL;
     struct key *key = NULL;
@@ -202,21 +209,43 @@ static int for_all(struct keyring *keyring, const struct inventory *inventory, s
     return 0;
 }
 
-/* Objects that no version's record names. */
-static unsigned count_strangers(struct keyring *keyring, const struct inventory *inventory)
+static int for_all(struct keyring *home, const struct inventory *inventory, settle_fn *settle,
+                   struct kms_error *err)
 {
-    struct uuid last, *after = NULL;
-    struct key *key = NULL;
-    size_t known = 0;
+    for (struct keyring *each = home; each; each = each->next)
+        if (for_region(each, inventory, settle, err) < 0)
+            return -1;
+    return 0;
+}
 
-    while (catalog_all(keyring->catalog, after, &key, 1) == 1) {
-        last = key->record.id;
-        after = &last;
-        for (size_t i = 0; i < key->version_count; i++)
-            known += holds(inventory, &key->versions[i].record.id);
-        key_unref(key);
+/* Several keys of a family name the same objects. */
+static int note_known(struct keyring *keyring, struct key *key, const struct inventory *inventory,
+                      struct kms_error *err)
+{
+    (void)keyring;
+    (void)err;
+    for (size_t i = 0; i < key->version_count; i++) {
+        const struct uuid *const found =
+            find(inventory, &key->versions[i].record.id);
+        if (found)
+            inventory->known[found - inventory->ids] = true;
     }
-    return (unsigned)(inventory->count - known);
+    return 0;
+}
+
+/* Objects that no version's record names. */
+static int count_strangers(struct keyring *keyring, struct inventory *inventory, unsigned *ret,
+                           struct kms_error *err)
+{
+    inventory->known = calloc(inventory->count + 1, sizeof(*inventory->known));
+    if (inventory->known == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the inventory");
+    if (for_all(keyring, inventory, note_known, err) < 0)
+        return -1;
+    *ret = 0;
+    for (size_t i = 0; i < inventory->count; i++)
+        *ret += !inventory->known[i];
+    return 0;
 }
 
 int reconcile(struct keyring *keyring, unsigned *ret_strangers, struct kms_error *err)
@@ -227,11 +256,13 @@ int reconcile(struct keyring *keyring, unsigned *ret_strangers, struct kms_error
     if (settled == 0) {
         if (inventory.count)
             qsort(inventory.ids, inventory.count, sizeof(*inventory.ids), compare_ids);
-        *ret_strangers = count_strangers(keyring, &inventory);
-        settled = for_all(keyring, &inventory, end_creations, err);
+        settled = count_strangers(keyring, &inventory, ret_strangers, err);
+        if (settled == 0)
+            settled = for_all(keyring, &inventory, end_creations, err);
         if (settled == 0)
             settled = for_all(keyring, &inventory, compare_objects, err);
     }
     free(inventory.ids);
+    free(inventory.known);
     return settled;
 }

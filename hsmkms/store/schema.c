@@ -40,6 +40,9 @@ static const struct column key_columns[] = {
     { "rotation_last_ms",     AT(INT,  key, rotation_last_ms) },
     { "rotations_on_demand",  AT(INT,  key, rotations_on_demand) },
     { "current_version",      AT(UUID, key, current_version) },
+    { "region",               AT(TEXT, key, region) },
+    { "family",               AT(UUID, key, family) },
+    { "role",                 AT(TEXT, key, role) },
 };
 
 static const struct column version_columns[] = {
@@ -57,6 +60,7 @@ static const struct column version_columns[] = {
 
 static const struct column alias_columns[] = {
     { "name",                 AT(TEXT, alias, name) },
+    { "region",               AT(TEXT, alias, region) },
     { "key_id",               AT(UUID, alias, key_id) },
     { "created_ms",           AT(INT,  alias, created_ms) },
     { "updated_ms",           AT(INT,  alias, updated_ms) },
@@ -176,7 +180,7 @@ static const struct column door_token_columns[] = {
 const struct table installation_table = TABLE("installation", installation_columns, 1, installation);
 const struct table key_table          = TABLE("master_key",   key_columns,          1, key);
 const struct table version_table      = TABLE("key_version",  version_columns,      1, version);
-const struct table alias_table        = TABLE("alias",        alias_columns,        1, alias);
+const struct table alias_table        = TABLE("alias",        alias_columns,        2, alias);
 const struct table tag_table          = TABLE("tag",          tag_columns,          2, tag);
 const struct table access_key_table   = TABLE("access_key",   access_key_columns,   1, access_key);
 const struct table account_table = TABLE("account", account_columns, 1, account);
@@ -222,7 +226,8 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     " deletion_due_ms INTEGER NOT NULL, deletion_window_days INTEGER NOT NULL,"
     " rotation_enabled INTEGER NOT NULL, rotation_period_days INTEGER NOT NULL,"
     " rotation_next_ms INTEGER NOT NULL, rotation_last_ms INTEGER NOT NULL,"
-    " rotations_on_demand INTEGER NOT NULL, current_version BLOB NOT NULL, " TRAILER OPTIONS
+    " rotations_on_demand INTEGER NOT NULL, current_version BLOB NOT NULL,"
+    " region TEXT, family BLOB NOT NULL, role TEXT, " TRAILER OPTIONS
 
     "CREATE TABLE key_version (id BLOB NOT NULL PRIMARY KEY, key_id BLOB NOT NULL,"
     " number INTEGER NOT NULL, state TEXT, reason TEXT, created_ms INTEGER NOT NULL,"
@@ -230,8 +235,9 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     " reserved INTEGER NOT NULL, "
     TRAILER OPTIONS
 
-    "CREATE TABLE alias (name TEXT NOT NULL PRIMARY KEY, key_id BLOB NOT NULL,"
-    " created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, " TRAILER OPTIONS
+    "CREATE TABLE alias (name TEXT NOT NULL, region TEXT NOT NULL, key_id BLOB NOT NULL,"
+    " created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, " TRAILER
+    ", PRIMARY KEY (name, region)" OPTIONS
 
     "CREATE TABLE tag (key_id BLOB NOT NULL, tag_key TEXT NOT NULL, tag_value TEXT, " TRAILER
     ", PRIMARY KEY (key_id, tag_key)" OPTIONS

@@ -38,11 +38,14 @@ struct key_record {
     int64_t rotation_last_ms;
     int64_t rotations_on_demand;   /* for life */
     struct uuid current_version;   /* nil until the first is verified */
+    char *region;          /* that it belongs to */
+    struct uuid family;    /* multi-Region keys: the id that related ones share; else nil */
+    char *role;            /* PRIMARY or REPLICA; NULL: a single-Region key */
 };
 
 struct version_record {
     struct uuid id; /* CKA_ID of the token object */
-    struct uuid key_id;
+    struct uuid key_id; /* of the key or, multi-Region, of its family */
     int64_t number;     /* 1, 2, ... within the key */
     char *state;        /* Creating, Usable, Aborted, Destroyed; which one encrypts is said by
                            key_record.current_version alone */
@@ -56,6 +59,7 @@ struct version_record {
 
 struct alias_record {
     char *name; /* "alias/..." */
+    char *region;
     struct uuid key_id;
     int64_t created_ms, updated_ms;
 };

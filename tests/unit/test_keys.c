@@ -206,11 +206,11 @@ static void test_identifier_parse(void **state)
         bool is_arn;
     } rows[] = {
         { ID, KMS_ERR_NONE, IDENTIFIER_KEY, false },
-        { MRK, KMS_ERR_NONE, IDENTIFIER_OTHER, false },
+        { MRK, KMS_ERR_NONE, IDENTIFIER_FAMILY, false },
         { "alias/x", KMS_ERR_NONE, IDENTIFIER_ALIAS, false },
         { "arn:aws:kms:us-east-1:000000000000:key/" ID, KMS_ERR_NONE, IDENTIFIER_KEY, true },
         { "arn:aws:kms:us-east-1:000000000000:alias/a/b", KMS_ERR_NONE, IDENTIFIER_ALIAS, true },
-        { "arn:aws-cn:kms:r:000000000000:key/" MRK, KMS_ERR_NONE, IDENTIFIER_OTHER, true },
+        { "arn:aws-cn:kms:r:000000000000:key/" MRK, KMS_ERR_NONE, IDENTIFIER_FAMILY, true },
         { "", KMS_ERR_NOT_FOUND, 0, false },
         { "x", KMS_ERR_NOT_FOUND, 0, false },
         { "1234abcd12ab34cd56ef1234567890ab", KMS_ERR_NOT_FOUND, 0, false },
