@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "hsmkms/base/json_memory.h"
+#include "hsmkms/keys/regions.h"
 #include "hsmkms/kms_parts.h"
 #include "pkcs11/side_token.h"
 
@@ -69,7 +70,7 @@ static bool is_account(const char *text)
 struct arn_text kms_region(const struct settings *settings)
 {
     struct arn_text region;
-    const char *const names = settings->service_regions;
+    const char *const names = settings->service_regions + strspn(settings->service_regions, " ");
 
     (void)snprintf(region.text, sizeof(region.text), "%.*s", (int)strcspn(names, " "), names);
     return region;
@@ -109,8 +110,8 @@ static int check_settings(const struct settings *settings, struct kms_error *err
     }
     if (!is_account(settings->service_account))
         return kms_fail(err, KMS_ERR_CONFIG, "service.account must be 12 digits");
-    if (kms_region(settings).text[0] == '\0' || strlen(kms_region(settings).text) > 63)
-        return kms_fail(err, KMS_ERR_CONFIG, "service.regions must begin with a region name");
+    if (regions_check(settings->service_regions, err) < 0)
+        return -1;
     if ((settings->service_secure_memory & (settings->service_secure_memory - 1)) != 0)
         return kms_fail(err, KMS_ERR_CONFIG, "service.secure_memory must be a power of two");
     if (settings->keys_gcm_rotate > settings->keys_gcm_refuse)
@@ -354,7 +355,7 @@ static int open_keyring(struct kms *kms, struct kms_error *err)
     };
 
     if (keyring_open(&kms->keyring, kms->token, kms->store, &kms->clock, limits, &kms->installation,
-                     kms_region(settings).text, &kms->strangers, err) < 0)
+                     settings->service_regions, &kms->strangers, err) < 0)
         return -1;
     if (kms->strangers)
         log_event(&kms->log, LOG_LEVEL_WARN, "unknown-token-objects",

@@ -23,6 +23,7 @@
 #include "hsmkms/doors/door_kes.h"
 #include "hsmkms/doors/door_sts.h"
 #include "hsmkms/doors/door_transit.h"
+#include "hsmkms/keys/regions.h"
 #include "hsmkms/kms.h"
 
 #define DRAIN_MS INT64_C(10000)
@@ -368,7 +369,7 @@ static int serve(struct kms *kms, struct kms_error *err)
     if (served == 0) {
         log_event(
             &log, LOG_LEVEL_INFO, "ready", "version=" HSMKMS_VERSION " keys=%zu sequence=%llu",
-            catalog_count(kms->keyring.catalog), (unsigned long long)store_sequence(kms->store));
+            keyring_count(&kms->keyring), (unsigned long long)store_sequence(kms->store));
         (void)sd_notify(0, "READY=1"); /* without systemd there is nobody to tell */
         served = wait_for_the_end(kms, &front, &signals, err);
     }

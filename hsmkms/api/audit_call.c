@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "hsmkms/iam/session.h"
+#include "hsmkms/keys/regions.h"
 
 static const char *const identity_types[] = {
     [PRINCIPAL_ROOT] = "Root",
@@ -41,7 +42,7 @@ static struct audit_record record_of(const struct api *api, const struct api_cal
         .host = call->host,
         .tls_version = call->tls_version,
         .tls_cipher = call->tls_cipher,
-        .region = api->config.keyring->region,
+        .region = op_keyring(api, call)->region,
         .request_id = &call->request_id,
         .event_id = uuid_random(),
         .latency_us = op_call_us(call),
@@ -168,10 +169,22 @@ int audit_refusal_format(const struct api *api, const struct api_call *call, str
     return audit_record_format(&record, ret, err);
 }
 
+/* Where something happened. */
+static const struct keyring *region_of(const struct api *api, const struct service_event *event)
+{
+    struct key *const key =
+        event->key_id ? keyring_find(api->config.keyring, event->key_id) : NULL;
+    const struct keyring *const own = key ? keyring_of(api->config.keyring, key)
+                                          : api->config.keyring;
+
+    key_unref(key);
+    return event->keyring ? event->keyring : own;
+}
+
 static int write_service_event(struct api *api, const struct service_event *event,
                                enum audit_phase phase, struct kms_error *err)
 {
-    struct keyring *const keyring = api->config.keyring;
+    const struct keyring *const keyring = region_of(api, event);
     const struct uuid none = { { 0 } };
     const struct arn_text arn = keyring_key_arn(keyring, event->key_id ? event->key_id : &none);
     json_auto_t *details = event->key_id ? json_pack("{s:s, s:s*}", "keyId", arn.text,

@@ -20,6 +20,7 @@ CHECKED int audit_refusal_format(const struct api *api, const struct api_call *c
 /* Something the service does by itself. */
 struct service_event {
     const char *name;               /* RotateKey, DeleteKey, CreateKey */
+    const struct keyring *keyring;  /* of the region; NULL: the key's own */
     const struct uuid *key_id;      /* NULL while it has none */
     const char *rotation_type;      /* RotateKey: AUTOMATIC; else NULL */
     const struct kms_error *failed; /* result: why it did not succeed; NULL: it did */

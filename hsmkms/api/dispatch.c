@@ -6,6 +6,7 @@
 #include "hsmkms/api/facts.h"
 #include "hsmkms/api/metrics.h"
 #include "hsmkms/api/ops.h"
+#include "hsmkms/keys/regions.h"
 
 /* What the committer's thread needs to end a call. */
 struct ending {
@@ -13,6 +14,13 @@ struct ending {
     struct api_call *call;
     const struct op *op;
 };
+
+struct keyring *op_keyring(const struct api *api, const struct api_call *call)
+{
+    struct keyring *const own = keyring_in(api->config.keyring, call->principal.region);
+
+    return own ? own : api->config.keyring; /* STS is asked from everywhere */
+}
 
 bool op_is_stranger(const struct op_call *c)
 {
@@ -46,6 +54,10 @@ int op_authorize(const struct op_call *c, const struct op_question *question,
     if (action < 0)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "kms:%s is no action", question->action);
     facts_gather(c, question->other_side ? SIDE_OTHER : SIDE_KEY, question->key, &facts);
+    if (question->replica_of)
+        facts_add_replica(question->replica_of, &facts);
+    if (question->region)
+        context_set(&facts.context, AWS_REQUESTED_REGION, question->region);
     const struct authorization request = {
         .caller = &c->call->principal,
         .action = action,
@@ -67,7 +79,7 @@ void op_set_key(struct op_call *c, struct key *key)
 {
     key_unref(c->key);
     c->key = key;
-    c->key_arn = keyring_key_arn(c->keyring, &key->record.id);
+    c->key_arn = keyring_arn_of(c->keyring, key);
     _Static_assert(sizeof(c->call->key_arn) >= sizeof(c->key_arn.text), "an ARN fits");
     memcpy(c->call->key_arn, c->key_arn.text, sizeof(c->key_arn.text));
 }
@@ -299,7 +311,7 @@ void api_call_run(struct api *api, struct api_call *call)
     struct op_call c = { .api = api,
                          .call = call,
                          .op = op_find(call->service, call->operation),
-                         .keyring = api->config.keyring,
+                         .keyring = op_keyring(api, call),
                          .phase = AUDIT_CALL,
                          .now_ms = clock_wall_ms(api->config.clock) };
     struct ending *const ending = malloc(sizeof(*ending));

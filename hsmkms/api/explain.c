@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hsmkms/api/facts.h"
+#include "hsmkms/keys/regions.h"
 
 /* --- who -------------------------------------------------------------------------------------- */
 
@@ -73,9 +74,9 @@ static int decide_for(struct api *api, const struct explain_question *question, 
                       const struct principal *caller, const struct key *key, json_t **ret,
                       struct kms_error *err)
 {
-    const struct keyring *const keyring = api->config.keyring;
-    const struct arn_text arn = key ? keyring_key_arn(keyring, &key->record.id)
-                                    : (struct arn_text){ "*" };
+    const struct keyring *const keyring =
+        key ? keyring_of(api->config.keyring, key) : api->config.keyring;
+    const struct arn_text arn = key ? keyring_arn_of(keyring, key) : (struct arn_text){ "*" };
     json_auto_t *statements = json_array();
     struct authorized how = { 0 };
     struct kms_error denied = { 0 };
@@ -125,7 +126,8 @@ int api_explain(struct api *api, const struct explain_question *question, json_t
     if (principal_of_arn(api->config.iam, question->as, &caller, err) < 0)
         return -1;
     if (question->key_id &&
-        keyring_resolve(api->config.keyring, question->key_id, true, &key, err) < 0)
+        keyring_resolve(keyring_named(api->config.keyring, question->key_id), question->key_id,
+                        true, &key, err) < 0)
         return -1;
     const int result = decide_for(api, question, action, &caller, key, ret, err);
     key_unref(key);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hsmkms/api/grants.h"
+#include "hsmkms/keys/regions.h"
 
 /* --- from where ------------------------------------------------------------------------------- */
 
@@ -100,6 +101,8 @@ static void add_parameters(const struct op_call *c, enum op_side side, struct fa
         else if (field->slot)
             add_slot(field, json_object_get(c->call->parameters, field->name), place,
                      &ret->context);
+        if (field->slot == KMS_MULTI_REGION && *(const bool *)place) /* a new key leads */
+            context_set(&ret->context, KMS_MULTI_REGION_KEY_TYPE, "PRIMARY");
         if (field->kind == FIELD_CONTEXT && !ret->context.slots[KMS_ENCRYPTION_ALGORITHM].set)
             context_set(&ret->context, KMS_ENCRYPTION_ALGORITHM, "SYMMETRIC_DEFAULT");
     }
@@ -137,22 +140,34 @@ static void add_key_tags(const struct key *key, struct facts *ret)
 static void add_key_aliases(const struct keyring *keyring, const struct key *key,
                             struct facts *ret)
 {
-    const size_t count = catalog_aliases(keyring->catalog, NULL, &key->record.id, ret->aliases,
-                                         FACTS_ALIASES_MAX);
+    const size_t count = catalog_aliases(keyring_of(keyring, key)->catalog, NULL, &key->record.id,
+                                         ret->aliases, FACTS_ALIASES_MAX);
     for (size_t i = 0; i < count; i++)
         ret->alias_names[i] = ret->aliases[i].name;
     context_set_list(&ret->context, KMS_RESOURCE_ALIASES, ret->alias_names, count);
 }
 
+/* role: of a multi-Region key; NULL: it is none. */
+static void add_kind(const struct key_record *record, const char *role,
+                     struct policy_context *context)
+{
+    context_set(context, KMS_KEY_ORIGIN, record->origin);
+    context_set(context, KMS_KEY_SPEC, record->spec);
+    context_set(context, KMS_KEY_USAGE, record->usage);
+    context_set_bool(context, KMS_MULTI_REGION, role != NULL);
+    context_set(context, KMS_MULTI_REGION_KEY_TYPE, role);
+}
+
+void facts_add_replica(const struct key *primary, struct facts *ret)
+{
+    add_kind(&primary->record, "REPLICA", &ret->context);
+    facts_add_twins(ret);
+}
+
 void facts_add_key(const struct keyring *keyring, const struct key *key, bool aliases,
                    struct facts *ret)
 {
-    struct policy_context *const context = &ret->context;
-
-    context_set(context, KMS_KEY_ORIGIN, key->record.origin);
-    context_set(context, KMS_KEY_SPEC, key->record.spec);
-    context_set(context, KMS_KEY_USAGE, key->record.usage);
-    context_set_bool(context, KMS_MULTI_REGION, false);
+    add_kind(&key->record, key->record.role, &ret->context);
     add_key_tags(key, ret);
     if (aliases)
         add_key_aliases(keyring, key, ret);

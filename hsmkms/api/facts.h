@@ -33,6 +33,9 @@ struct facts {
 void facts_add_key(const struct keyring *keyring, const struct key *key, bool aliases,
                    struct facts *ret);
 
+/* What a replica that is still to be made will be; tags and aliases are not its primary's. */
+void facts_add_replica(const struct key *primary, struct facts *ret);
+
 /* Deprecated condition keys say the same as those that came after them. */
 void facts_add_twins(struct facts *ret);
 

@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "hsmkms/keys/regions.h"
+
 /* Upper bounds of the latency buckets, microseconds. */
 static const int64_t bounds_us[] = { 100,   250,   500,    1000,   2500,    5000,   10000,
                                      25000, 50000, 100000, 250000, 1000000, 5000000 };
@@ -129,5 +131,5 @@ void api_metrics(struct api *api, struct buf *ret)
     gauge(ret, "hsmkms_token_sessions_replaced_total", "counter", "Sessions that were replaced.",
           token.sessions_replaced);
     gauge(ret, "hsmkms_keys", "gauge", "Customer keys.",
-          catalog_count(api->config.keyring->catalog));
+          keyring_count(api->config.keyring));
 }

@@ -103,7 +103,7 @@ struct op_call {
     struct api *api;
     struct api_call *call;
     const struct op *op; /* NULL: unknown */
-    struct keyring *keyring;
+    struct keyring *keyring;   /* of the region that the request was signed for */
     struct request_head *head; /* the request; its struct is the operation's own */
     bool decoded;              /* the request is as the fields say */
     struct key *key, *other; /* references; other: ReEncrypt's destination, an alias's former key */
@@ -124,6 +124,9 @@ struct op_call {
 /* The request struct of operation op: struct encrypt_request *r = OP_REQUEST(encrypt, c). */
 #define OP_REQUEST(op, c) ((struct op##_request *)(void *)(c)->head)
 
+/* The keyring of the region that a call is about; the first's where it names none of ours. */
+struct keyring *op_keyring(const struct api *api, const struct api_call *call);
+
 /* True for principals of accounts that own no keys here. */
 bool op_is_stranger(const struct op_call *c);
 
@@ -136,6 +139,8 @@ struct op_question {
     const struct policy *policy; /* decides in place of the key's own: a key still to be made, a
                                     policy still to be written; NULL: the key's own */
     bool policy_alone;  /* no grant counts */
+    const char *region; /* where it is asked; NULL: in the region of the call */
+    const struct key *replica_of; /* what is asked about is still to be made, as its replica */
 };
 
 /* Errors: ACCESS_DENIED with AWS's text. ret: how it was decided; may be NULL. */

@@ -12,6 +12,7 @@
 #define NO_KEY     ASKED(KEY_USE_READ)
 #define READ       ASKED(KEY_USE_READ)
 #define CRYPTO     ASKED(KEY_USE_CRYPTO)
+#define CRYPTO_BOTH { NULL, KEY_USE_CRYPTO }, { NULL, KEY_USE_CRYPTO }
 #define EDIT       ASKED(KEY_USE_EDIT)
 #define SWITCH     ASKED(KEY_USE_SWITCH)
 #define ROTATION   ASKED(KEY_USE_ROTATION)
@@ -74,11 +75,14 @@ const struct op ops[] = {
     { "UntagResource",                   &untag_shape,              resolve_id,            EDIT,       CHANGES_KEY,    NULL,             op_untag, KMS },
     { "ListResourceTags",                &list_tags_shape,          resolve_id,            READ,       READS,          NULL,             op_list_tags, KMS },
 
-    { "EnableKeyRotation",               &enable_rotation_shape,    resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation,   op_enable_rotation, KMS },
-    { "DisableKeyRotation",              &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation,   op_disable_rotation, KMS },
+    { "EnableKeyRotation",               &enable_rotation_shape,    resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation_change, op_enable_rotation, KMS },
+    { "DisableKeyRotation",              &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation_change, op_disable_rotation, KMS },
     { "GetKeyRotationStatus",            &key_only_shape,           resolve_id,            READ,       READS,          check_rotation,   op_rotation_status, KMS },
-    { "RotateKeyOnDemand",               &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation,   op_rotate, KMS },
+    { "RotateKeyOnDemand",               &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation_change, op_rotate, KMS },
     { "ListKeyRotations",                &list_rotations_shape,     resolve_id,            READ,       READS,          check_rotation,   op_list_rotations, KMS },
+
+    { "ReplicateKey",                    &replicate_shape,          resolve_id,            CRYPTO,     CHANGES_ANSWER, check_replicate,  op_replicate, KMS },
+    { "UpdatePrimaryRegion",             &move_primary_shape,       resolve_primary_and_heir, CRYPTO_BOTH, CHANGES_KEY, check_move_primary, op_move_primary, may_move_primary, API_KMS },
 
     { "CreateGrant",                     &create_grant_shape,       resolve_granted_key,   GRANT,      CREATES_GRANT,  check_create_grant, op_create_grant, KMS },
     { "ListGrants",                      &list_grants_shape,        resolve_id,            READ,       READS,          check_list_grants, op_list_grants, KMS },

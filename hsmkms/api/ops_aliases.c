@@ -66,9 +66,13 @@ int op_delete_alias(struct op_call *c, struct kms_error *err)
 
 static json_t *alias_entry(const struct keyring *keyring, const struct alias *alias)
 {
+    struct key *const key = catalog_find(keyring->catalog, &alias->key_id);
+    const struct uuid_text target = key ? key_name(key) : uuid_format(&alias->key_id);
+
+    key_unref(key);
     return json_pack("{s:s, s:s, s:s, s:o, s:o}", "AliasName", alias->name, "AliasArn",
                      keyring_alias_arn(keyring, alias->name).text, "TargetKeyId",
-                     uuid_format(&alias->key_id).text, "CreationDate",
+                     target.text, "CreationDate",
                      reply_time(alias->created_ms), "LastUpdatedDate",
                      reply_time(alias->updated_ms));
 }

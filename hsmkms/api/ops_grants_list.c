@@ -270,10 +270,13 @@ static size_t next_retirable(const struct op_call *c, const struct position *at,
                               &at->key_id, at->id, ret, most);
 }
 
-/* Not those of a namesake that is gone. */
+/* Those of this region, and not those of a namesake that is gone. */
 static bool is_retirable(const struct op_call *c, const struct grant *grant)
 {
-    return grant_shown_principal(c->api->config.iam, grant->retiring, grant->retiring_id) ==
+    struct key *const key = catalog_find(c->keyring->catalog, &grant->key_id);
+
+    key_unref(key);
+    return key && grant_shown_principal(c->api->config.iam, grant->retiring, grant->retiring_id) ==
            grant->retiring;
 }
 

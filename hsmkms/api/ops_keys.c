@@ -190,12 +190,13 @@ static int check_spec(const struct op_call *c, const struct create_key_request *
 
 static int check_offered(const struct create_key_request *request, struct kms_error *err)
 {
+    if (request->multi_region && strcmp(request->origin, origins[0]) != 0)
+        return kms_fail(err, KMS_ERR_UNSUPPORTED,
+                        "Multi-Region keys of Origin %s are not supported by this service.",
+                        request->origin);
     if (strcmp(request->origin, origins[0]) != 0)
         return kms_fail(err, KMS_ERR_UNSUPPORTED, "Origin %s is not supported by this service.",
                         request->origin);
-    if (request->multi_region)
-        return kms_fail(err, KMS_ERR_UNSUPPORTED,
-                        "Multi-Region keys are not supported by this service.");
     if (request->key_store || request->xks_key)
         return kms_fail(err, KMS_ERR_UNSUPPORTED,
                         "Custom key stores are not supported by this service.");
@@ -250,6 +251,7 @@ int op_create_key(struct op_call *c, struct kms_error *err)
         .description = request->description ? request->description : "",
         .policy = request->policy,
         .policy_pins = (const char *)request->head.pins.ptr,
+        .multi_region = request->multi_region,
         .tags = request->tags.items,
         .tag_count = request->tags.count,
     };
@@ -274,8 +276,8 @@ static json_t *key_entries(const struct keyring *keyring, struct key *const *key
 
     for (size_t i = 0; i < count; i++)
         (void)json_array_append_new(
-            items, json_pack("{s:s, s:s}", "KeyId", uuid_format(&keys[i]->record.id).text, "KeyArn",
-                             keyring_key_arn(keyring, &keys[i]->record.id).text));
+            items, json_pack("{s:s, s:s}", "KeyId", key_name(keys[i]).text, "KeyArn",
+                             keyring_arn_of(keyring, keys[i]).text));
     return items;
 }
 
@@ -333,10 +335,11 @@ int op_schedule_deletion(struct op_call *c, struct kms_error *err)
 
     if (lifecycle_schedule_deletion(c->keyring, &c->key->record.id, days, &due_ms, err) < 0)
         return -1;
+    const enum key_state state = due_ms ? KEY_PENDING_DELETION : KEY_PENDING_REPLICA_DELETION;
     return op_answer(c,
-                     json_pack("{s:s, s:o, s:s, s:I}", "KeyId", c->key_arn.text, "DeletionDate",
-                               reply_time(due_ms), "KeyState", key_state_text(KEY_PENDING_DELETION),
-                               "PendingWindowInDays", (json_int_t)days),
+                     json_pack("{s:s, s:o*, s:s, s:I}", "KeyId", c->key_arn.text, "DeletionDate",
+                               due_ms ? reply_time(due_ms) : NULL, "KeyState",
+                               key_state_text(state), "PendingWindowInDays", (json_int_t)days),
                      err);
 }
 

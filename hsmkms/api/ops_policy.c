@@ -6,6 +6,7 @@
 #include "hsmkms/api/paging.h"
 #include "hsmkms/api/reply.h"
 #include "hsmkms/keys/lifecycle.h"
+#include "hsmkms/keys/regions.h"
 
 /* GetKeyPolicy, PutKeyPolicy, ListKeyPolicies. A key has one policy, "default". */
 
@@ -54,18 +55,16 @@ REQUEST_SHAPE(put_policy);
 REQUEST_SHAPE(list_policies);
 
 /* May whoever asks replace the policy once it is in force? */
-static int check_lockout(struct op_call *c, const struct policy *policy, struct kms_error *err)
+static int check_lockout(const struct op_call *c, const struct op_question *question,
+                         const struct policy *policy, struct kms_error *err)
 {
-    static const struct uuid unmade = { { 0 } };
-    const struct arn_text arn = keyring_key_arn(c->keyring, c->key ? &c->key->record.id : &unmade);
-    const struct op_question question = { .action = "PutKeyPolicy",
-                                          .arn = arn.text,
-                                          .key = c->key,
-                                          .policy = policy,
-                                          .policy_alone = true };
+    struct op_question asked = *question;
     struct kms_error denied = { 0 };
 
-    if (op_authorize(c, &question, NULL, &denied) == 0)
+    asked.action = "PutKeyPolicy";
+    asked.policy = policy;
+    asked.policy_alone = true;
+    if (op_authorize(c, &asked, NULL, &denied) == 0)
         return 0;
     if (denied.code != KMS_ERR_ACCESS_DENIED) {
         *err = denied;
@@ -79,13 +78,23 @@ static int check_lockout(struct op_call *c, const struct policy *policy, struct 
 int policy_check(struct op_call *c, const char *policy, bool bypass, struct buf *ret_pins,
                  struct kms_error *err)
 {
+    static const struct uuid unmade = { { 0 } };
+    const struct arn_text arn = c->key ? c->key_arn : keyring_key_arn(c->keyring, &unmade);
+    const struct op_question question = { .arn = arn.text, .key = c->key };
+
+    return policy_check_for(c, &question, policy, bypass, ret_pins, err);
+}
+
+int policy_check_for(const struct op_call *c, const struct op_question *question,
+                     const char *policy, bool bypass, struct buf *ret_pins, struct kms_error *err)
+{
     struct policy *compiled = NULL;
 
     if (policy == NULL)
         return 0;
     if (key_policy_compile(c->api->config.iam, policy, &compiled, ret_pins, err) < 0)
         return -1;
-    const int result = bypass ? 0 : check_lockout(c, compiled, err);
+    const int result = bypass ? 0 : check_lockout(c, question, compiled, err);
     policy_unref(compiled);
     return result;
 }
@@ -102,14 +111,14 @@ static int publish(struct api *api, const struct key *key, struct kms_error *err
 int policy_publish(struct api *api, const struct uuid *key_id, struct kms_error *err)
 {
     (void)pthread_mutex_lock(&api->publish);
-    struct key *const key = catalog_find(api->config.keyring->catalog, key_id);
+    struct key *const key = keyring_find(api->config.keyring, key_id);
     const int result = key ? publish(api, key, err) : 0; /* gone: nothing to decide */
     (void)pthread_mutex_unlock(&api->publish);
     key_unref(key);
     return result;
 }
 
-int policy_publish_all(struct api *api, struct kms_error *err)
+static int publish_region(struct api *api, const struct keyring *keyring, struct kms_error *err)
 {
     struct uuid after = { { 0 } };
     struct key *key = NULL;
@@ -117,13 +126,21 @@ int policy_publish_all(struct api *api, struct kms_error *err)
     int result = 0;
 
     while (result == 0 &&
-           catalog_all(api->config.keyring->catalog, first ? NULL : &after, &key, 1) == 1) {
+           catalog_all(keyring->catalog, first ? NULL : &after, &key, 1) == 1) {
         first = false;
         after = key->record.id;
         result = publish(api, key, err);
         key_unref(key);
     }
     return result;
+}
+
+int policy_publish_all(struct api *api, struct kms_error *err)
+{
+    for (const struct keyring *each = api->config.keyring; each; each = each->next)
+        if (publish_region(api, each, err) < 0)
+            return -1;
+    return 0;
 }
 
 static bool is_default(const char *policy_name)
@@ -138,18 +155,24 @@ int check_get_policy(struct op_call *c, struct kms_error *err)
     return 0;
 }
 
-int op_get_policy(struct op_call *c, struct kms_error *err)
+int policy_text(struct api *api, const struct key *key, struct buf *ret, struct kms_error *err)
 {
-    const struct key_record *const record = &c->key->record;
-    struct iam *const iam = c->api->config.iam;
-    AUTO(buf) text = { 0 };
+    const struct key_record *const record = &key->record;
+    struct iam *const iam = api->config.iam;
 
     if (record->policy == NULL)
         key_policy_default_text(
-            iam, key_is_aws_managed(c->key) ? KEY_POLICY_MANAGED : KEY_POLICY_CUSTOMER, &text);
-    else if (key_policy_shown(iam, record->policy, record->policy_pins, &text, err) < 0)
+            iam, key_is_aws_managed(key) ? KEY_POLICY_MANAGED : KEY_POLICY_CUSTOMER, ret);
+    else if (key_policy_shown(iam, record->policy, record->policy_pins, ret, err) < 0)
         return -1;
-    if (buf_check(&text, err) < 0)
+    return buf_check(ret, err);
+}
+
+int op_get_policy(struct op_call *c, struct kms_error *err)
+{
+    AUTO(buf) text = { 0 };
+
+    if (policy_text(c->api, c->key, &text, err) < 0)
         return -1;
     return op_answer(c,
                      json_pack("{s:s%, s:s}", "Policy", (const char *)text.ptr, text.len,

@@ -50,6 +50,17 @@ int check_rotation(struct op_call *c, struct kms_error *err)
     return keyspec_is_symmetric(c->key->spec) ? 0 : kms_fail(err, KMS_ERR_UNSUPPORTED, "%s", "");
 }
 
+/* For what changes rotation: related multi-Region keys follow their primary. */
+int check_rotation_change(struct op_call *c, struct kms_error *err)
+{
+    if (check_rotation(c, err) < 0)
+        return -1;
+    return key_is_replica(c->key) ? kms_fail(err, KMS_ERR_UNSUPPORTED,
+                                             "%s is not a multi-region primary key.",
+                                             c->key_arn.text)
+                                  : 0;
+}
+
 int op_enable_rotation(struct op_call *c, struct kms_error *err)
 {
     return lifecycle_enable_rotation(c->keyring, &c->key->record.id,
@@ -64,7 +75,8 @@ int op_disable_rotation(struct op_call *c, struct kms_error *err)
 int op_rotation_status(struct op_call *c, struct kms_error *err)
 {
     const struct key_record *const record = &c->key->record;
-    const bool enabled = record->rotation_enabled && c->key->state != KEY_PENDING_DELETION;
+    const bool enabled = record->rotation_enabled && c->key->state != KEY_PENDING_DELETION &&
+                         c->key->state != KEY_PENDING_REPLICA_DELETION;
 
     if (!enabled)
         return op_answer(
@@ -95,7 +107,7 @@ static int append_rotation(json_t *items, const struct key *key, const struct ve
 {
     const bool current = version == key_current(key);
     json_t *const item =
-        json_pack("{s:s, s:s, s:s}", "KeyId", uuid_format(&key->record.id).text, "KeyMaterialId",
+        json_pack("{s:s, s:s, s:s}", "KeyId", key_name(key).text, "KeyMaterialId",
                   version->material_id, "KeyMaterialState", current ? "CURRENT" : "NON_CURRENT");
 
     if (item && version->record.reason) {

@@ -28,6 +28,12 @@ static bool allows_policy_name(uint32_t code)
     return is_alphanumeric(code) || code == '_';
 }
 
+/* The letters alone: what is no region's name is served by nobody. */
+static bool allows_region(uint32_t code)
+{
+    return (code >= 'a' && code <= 'z') || (code >= '0' && code <= '9') || code == '-';
+}
+
 /* [\w+=,.@-] */
 static bool allows_session_name(uint32_t code)
 {
@@ -43,6 +49,7 @@ const struct pattern pattern_session_name = { "[\\w+=,.@-]*", allows_session_nam
 const struct pattern pattern_external_id = { "[\\w+=,.@:\\/-]*", allows_external_id };
 const struct pattern pattern_grant_name = { "^[a-zA-Z0-9:/_-]+$", allows_alias };
 const struct pattern pattern_principal = { "^[\\w+=,.@:/-]+$", allows_external_id };
+const struct pattern pattern_region = { "^([a-z]+-){2,3}\\d+$", allows_region };
 const struct pattern pattern_alias = { "^[a-zA-Z0-9:/_-]+$", allows_alias };
 const struct pattern pattern_marker = { "[\\u0020-\\u00FF]*", allows_marker };
 const struct pattern pattern_policy = { "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+", allows_policy };

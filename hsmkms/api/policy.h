@@ -16,6 +16,17 @@ CHECKED int policy_check(struct op_call *c, const char *policy, bool bypass, str
                          struct kms_error *err);
 
 /*
+ * The same for a key that is described by a question: it is asked with the new policy in it.
+ */
+CHECKED int policy_check_for(const struct op_call *c, const struct op_question *question,
+                             const char *policy, bool bypass, struct buf *ret_pins,
+                             struct kms_error *err);
+
+/* Appends the text of a key's policy as it is shown. Errors: INTEGRITY, INTERNAL. */
+CHECKED int policy_text(struct api *api, const struct key *key, struct buf *ret,
+                        struct kms_error *err);
+
+/*
  * Lets the policy in a key's newest record count from now on; after every commit of one.
  * Errors: INTEGRITY, INTERNAL
  */

@@ -1,6 +1,7 @@
 #include "hsmkms/api/reply.h"
 
 #include "hsmkms/base/encode.h"
+#include "hsmkms/keys/multi_region.h"
 
 int op_answer(struct op_call *c, json_t *result, struct kms_error *err)
 {
@@ -70,7 +71,32 @@ static int add_by_state(json_t *metadata, const struct key *key, struct kms_erro
     if (key->state == KEY_PENDING_DELETION)
         failed |=
             json_object_set_new(metadata, "DeletionDate", reply_time(key->record.deletion_due_ms));
+    if (key->state == KEY_PENDING_REPLICA_DELETION)
+        failed |= json_object_set_new(metadata, "PendingDeletionWindowInDays",
+                                      json_integer(key->record.deletion_window_days));
     return failed ? kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer") : 0;
+}
+
+/* Who belongs to the family of a key, as all regions see it. */
+static json_t *multi_region_configuration(const struct keyring *keyring, const struct key *key)
+{
+    json_t *const replicas = json_array();
+    json_t *primary = NULL;
+
+    for (const struct keyring *each = keyring->home; each; each = each->next) {
+        struct key *const member = multi_region_member(each, &key->record.family);
+        json_t *const entry =
+            member ? json_pack("{s:s, s:s}", "Arn", keyring_arn_of(each, member).text, "Region",
+                               each->region)
+                   : NULL;
+        if (member && primary == NULL && key_is_primary(member))
+            primary = entry;
+        else if (member)
+            (void)json_array_append_new(replicas, entry);
+        key_unref(member);
+    }
+    return json_pack("{s:s, s:o*, s:o}", "MultiRegionKeyType", key->record.role, "PrimaryKey",
+                     primary, "ReplicaKeys", replicas);
 }
 
 const char *reply_algorithms_name(enum spec_usage usage)
@@ -101,18 +127,23 @@ int reply_key_metadata(const struct keyring *keyring, const struct key *key, jso
     const struct key_record *const record = &key->record;
     json_auto_t *metadata =
         json_pack("{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b}",
-                  "AWSAccountId", keyring->account, "KeyId", uuid_format(&record->id).text, "Arn",
-                  keyring_key_arn(keyring, &record->id).text, "CreationDate",
+                  "AWSAccountId", keyring->account, "KeyId", key_name(key).text, "Arn",
+                  keyring_arn_of(keyring, key).text, "CreationDate",
                   reply_time(record->created_ms), "Enabled", key->state == KEY_ENABLED,
                   "Description", record->description ? record->description : "", "KeyUsage",
                   record->usage, "KeyState", key_state_text(key->state), "Origin", record->origin,
                   "KeyManager", record->manager, "KeySpec", record->spec, "CustomerMasterKeySpec",
-                  record->spec, reply_algorithms_name(key->usage), reply_algorithms(key), "MultiRegion", 0);
+                  record->spec, reply_algorithms_name(key->usage), reply_algorithms(key), "MultiRegion",
+                  key_is_multi_region(key));
 
     if (metadata == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
     if (add_by_state(metadata, key, err) < 0)
         return -1;
+    if (key_is_multi_region(key) &&
+        json_object_set_new(metadata, "MultiRegionConfiguration",
+                            multi_region_configuration(keyring, key)) < 0)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
     *ret = json_incref(metadata);
     return 0;
 }

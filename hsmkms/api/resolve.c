@@ -89,7 +89,7 @@ static const char *unmade_alias(const struct op_call *c, const char *identifier)
 static int make_managed_key(struct op_call *c, const char *alias, struct key **ret,
                             struct kms_error *err)
 {
-    struct service_event event = { .name = "CreateKey" };
+    struct service_event event = { .name = "CreateKey", .keyring = c->keyring };
     struct kms_error unrecorded = { 0 };
     struct key *key = NULL;
 
@@ -172,7 +172,7 @@ static int key_of_blob(struct op_call *c, struct kms_error *err)
     if (!uuid_equal(&c->envelope.installation, &c->keyring->installation))
         return unknown_ciphertext(err);
 
-    struct key *const key = catalog_find(c->keyring->catalog, &c->envelope.key_id);
+    struct key *const key = catalog_find_owner(c->keyring->catalog, &c->envelope.key_id);
     if (key == NULL || !key_visible(key)) {
         key_unref(key);
         return unknown_ciphertext(err);
@@ -200,7 +200,7 @@ int check_blob_key(struct op_call *c, struct kms_error *err)
         return -1;
     }
     if (c->key && uuid_equal(&c->envelope.installation, &c->keyring->installation) &&
-        uuid_equal(&c->envelope.key_id, &c->key->record.id))
+        uuid_equal(&c->envelope.key_id, key_owner(c->key)))
         return 0;
     return kms_fail(err, KMS_ERR_INCORRECT_KEY,
                     "The key ID in the request does not identify a CMK that can perform this "

@@ -8,6 +8,7 @@
 #include "hsmkms/api/audit_call.h"
 #include "hsmkms/api/notary.h"
 #include "hsmkms/keys/lifecycle.h"
+#include "hsmkms/keys/regions.h"
 
 #define US_PER_SECOND INT64_C(1000000)
 #define TICK_SECONDS  5                    /* between token_tick() calls */
@@ -88,7 +89,8 @@ static int serve_duty(struct api *api, const struct key *key, enum due_kind kind
 
     if (audit_service_intent(api, &event, err) < 0)
         return -1;
-    if (duties[kind].run(api->config.keyring, &key->record.id, err) < 0 ||
+    struct keyring *const keyring = keyring_of(api->config.keyring, key);
+    if (duties[kind].run(keyring, &key->record.id, err) < 0 ||
         (kind == DUE_DELETION && forget_key(api, &key->record.id, err) < 0))
         event.failed = err;
     if (audit_service_result(api, &event, &unrecorded) < 0 && err->code == KMS_ERR_NONE)
@@ -124,7 +126,7 @@ static size_t serve_key(struct api *api, const struct key *key)
     return 0;
 }
 
-size_t worker_round(struct api *api)
+static size_t serve_region(struct api *api, const struct keyring *keyring)
 {
     struct key *page[PAGE];
     struct uuid after = { { 0 } };
@@ -132,7 +134,7 @@ size_t worker_round(struct api *api)
     bool first = true;
 
     do {
-        count = catalog_all(api->config.keyring->catalog, first ? NULL : &after, page, PAGE);
+        count = catalog_all(keyring->catalog, first ? NULL : &after, page, PAGE);
         first = false;
         for (size_t i = 0; i < count; i++) {
             after = page[i]->record.id;
@@ -140,6 +142,15 @@ size_t worker_round(struct api *api)
             key_unref(page[i]);
         }
     } while (count == PAGE);
+    return changed;
+}
+
+size_t worker_round(struct api *api)
+{
+    size_t changed = 0;
+
+    for (const struct keyring *each = api->config.keyring; each; each = each->next)
+        changed += serve_region(api, each);
     return changed;
 }
 

@@ -1,4 +1,5 @@
 #include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/keys/regions.h"
 
 /* Access keys, and the state of the service. */
 
@@ -188,7 +189,7 @@ static json_t *status_json(const struct admin_services *services)
                      "Account",       services->account,
                      "Region",        services->region,
                      "UptimeSeconds", (json_int_t)uptime_s,
-                     "CustomerKeys",  (json_int_t)catalog_count(services->keyring->catalog),
+                     "CustomerKeys",  (json_int_t)keyring_count(services->keyring),
                      "StoreSequence", (json_int_t)store_sequence(services->store),
                      "Token",         token_json(services->token),
                      "KeySpecs",      specs_json(services->token),

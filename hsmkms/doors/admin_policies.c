@@ -4,6 +4,7 @@
 #include "hsmkms/api/policy.h"
 #include "hsmkms/doors/admin_parts.h"
 #include "hsmkms/keys/lifecycle.h"
+#include "hsmkms/keys/regions.h"
 
 /* Policies of users and roles, managed policies, and what policies come to. */
 
@@ -209,7 +210,8 @@ static int explain(const struct admin_call *call, json_t **ret, struct kms_error
 /* For a key that its policy locked everybody out of. */
 static int key_policy_reset(const struct admin_call *call, json_t **ret, struct kms_error *err)
 {
-    struct keyring *const keyring = call->services->keyring;
+    struct keyring *const keyring =
+        keyring_named(call->services->keyring, admin_text(call, "KeyId"));
     struct key *key = NULL;
 
     if (keyring_resolve(keyring, admin_text(call, "KeyId"), true, &key, err) < 0)

@@ -228,31 +228,54 @@ static bool budget_left(const struct keyring *keyring, const struct key *key, in
     return true;
 }
 
-/* Of all keys the smallest, and that of the first BUDGET_ROWS_MAX keys one by one. */
-static void write_budgets(struct keyring *keyring, struct buf *ret)
+/* One gauge of a key; related multi-Region keys are told apart. */
+static void write_budget(struct buf *ret, const char *name, const struct key *key, int64_t left)
 {
-    static const char name[] = "hsmkms_key_gcm_invocations_left";
+    buf_printf(ret, "%s{key=\"%s\"", name, key_name(key).text);
+    if (key_is_multi_region(key))
+        buf_printf(ret, ",region=\"%s\"", key->record.region);
+    buf_printf(ret, "} %" PRId64 "\n", left);
+}
+
+/* What the rows of all regions have in common. */
+struct budget_rows {
+    size_t count;
+    int64_t least;
+};
+
+static void write_region_budgets(struct keyring *keyring, const char *name,
+                                 struct budget_rows *rows, struct buf *ret)
+{
     struct key *page[64];
     struct uuid after;
-    size_t count, rows = 0;
-    int64_t least = keyring->limits.gcm_refuse, left;
+    size_t count;
+    int64_t left;
 
-    write_header(ret, name, "gauge", "Encryptions left under the current version of a key");
     for (const struct uuid *from = NULL;
          (count = catalog_all(keyring->catalog, from, page, ARRAY_LEN(page))) > 0; from = &after) {
         for (size_t i = 0; i < count; i++) {
             after = page[i]->record.id;
             if (budget_left(keyring, page[i], &left)) {
-                least = left < least ? left : least;
-                if (rows++ < BUDGET_ROWS_MAX)
-                    buf_printf(ret, "%s{key=\"%s\"} %" PRId64 "\n", name, uuid_format(&after).text,
-                               left);
+                rows->least = left < rows->least ? left : rows->least;
+                if (rows->count++ < BUDGET_ROWS_MAX)
+                    write_budget(ret, name, page[i], left);
             }
             key_unref(page[i]);
         }
     }
+}
+
+/* Of all keys the smallest, and that of the first BUDGET_ROWS_MAX keys one by one. */
+static void write_budgets(struct keyring *keyring, struct buf *ret)
+{
+    static const char name[] = "hsmkms_key_gcm_invocations_left";
+    struct budget_rows rows = { .least = keyring->limits.gcm_refuse };
+
+    write_header(ret, name, "gauge", "Encryptions left under the current version of a key");
+    for (; keyring; keyring = keyring->next)
+        write_region_budgets(keyring, name, &rows, ret);
     write_header(ret, "hsmkms_gcm_invocations_left_least", "gauge", "The smallest of them");
-    buf_printf(ret, "hsmkms_gcm_invocations_left_least %" PRId64 "\n", least);
+    buf_printf(ret, "hsmkms_gcm_invocations_left_least %" PRId64 "\n", rows.least);
 }
 
 static int write_metrics(struct door_health *health, struct buf *ret)

@@ -271,7 +271,8 @@ static int delete_key(struct kes_call *call, struct kms_error *err)
 
     if (kes_describe_named(call, &key, err) < 0)
         return -1;
-    if (strcmp(kes_text_of(key, "KeyState"), "PendingDeletion") != 0 &&
+    const char *const state = kes_text_of(key, "KeyState");
+    if (strcmp(state, "PendingDeletion") != 0 && strcmp(state, "PendingReplicaDeletion") != 0 &&
         door_call_step(&call->base, "ScheduleKeyDeletion",
                        json_pack("{s:s, s:I}", "KeyId", kes_text_of(key, "KeyId"),
                                  "PendingWindowInDays",

@@ -114,7 +114,7 @@ static bool version_of_blob(const struct transit_call *t, struct span text, int6
     if (room == NULL || !base64_parse(text, room, size) ||
         envelope_parse(buf_span(&blob), &envelope, &unused) < 0)
         return false;
-    struct key *const key = catalog_find(t->door->keyring->catalog, &envelope.key_id);
+    struct key *const key = catalog_find_owner(t->door->keyring->catalog, &envelope.key_id);
     const struct version *const version = key ? key_version_find(key, &envelope.version_id) : NULL;
     const bool found = version != NULL;
     if (found)

@@ -16,7 +16,7 @@ static struct transit_key_id bare_id(const struct transit_call *t)
     struct transit_key_id id = t->key_id;
 
     if (key)
-        (void)snprintf(id.text, sizeof(id.text), "%s", uuid_format(&key->record.id).text);
+        (void)snprintf(id.text, sizeof(id.text), "%s", key_name(key).text);
     key_unref(key);
     return id;
 }
@@ -186,12 +186,14 @@ static int write_read(const struct transit_call *t, json_t **ret, struct kms_err
 {
     json_t *const id =
         json_object_get(json_object_get(t->base.call.result, "KeyMetadata"), "KeyId");
-    struct uuid key_id;
-    struct key *const key = id && uuid_parse(span_text(json_string_value(id)), &key_id)
-                                ? catalog_find(t->door->keyring->catalog, &key_id)
-                                : NULL;
+    struct kms_error gone = { 0 };
+    struct key *key = NULL;
 
-    if (key == NULL || key->state == KEY_PENDING_DELETION) { /* deleted, as this dialect has it */
+    if (id == NULL ||
+        keyring_resolve(t->door->keyring, json_string_value(id), false, &key, &gone) < 0)
+        key = NULL;
+    if (key == NULL || key->state == KEY_PENDING_DELETION ||
+        key->state == KEY_PENDING_REPLICA_DELETION) { /* deleted, as this dialect has it */
         key_unref(key);
         return kms_fail(err, KMS_ERR_NOT_FOUND, "%s", "");
     }

@@ -426,6 +426,16 @@ static check_step *const steps[] = {
     check_window, check_credential, check_scope,    check_signature,
 };
 
+/* Where the caller asks. The name is one of the policy's list. */
+static void note_region(struct check *check)
+{
+    struct principal *const principal = &check->principal;
+    const struct span region = check->scope.region;
+
+    if (region.len < sizeof(principal->region))
+        memcpy(principal->region, region.ptr, region.len); /* the rest of it is zero */
+}
+
 int sigv4_verify(const struct sigv4_policy *policy, const struct http_request *request,
                  int64_t now_ms, struct principal *ret, struct kms_error *err)
 {
@@ -437,6 +447,7 @@ int sigv4_verify(const struct sigv4_policy *policy, const struct http_request *r
             return -1;
         }
     }
+    note_region(&check);
     *ret = check.principal; /* with its references */
     return 0;
 }

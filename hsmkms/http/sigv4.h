@@ -28,7 +28,7 @@ struct sigv4_policy {
 };
 
 /*
- * Who signed this request. A signature in the query string is not accepted.
+ * Who signed this request, and for which region. A signature in the query string is not accepted.
  *
  * now_ms   one reading of the clock for the whole request
  * ret      owned by the caller: principal_done()

@@ -32,6 +32,7 @@ struct principal {
     char user_name[IDENTITY_NAME_MAX + 1];    /* users only, else "" */
     char session_name[IDENTITY_NAME_MAX + 1]; /* role sessions only, else "" */
     char access_key_id[129];
+    char region[64]; /* that the request was signed for; "" where nothing is signed */
     struct identity *identity; /* the user or role as it was when the request came; NULL: root */
     struct session *session;   /* temporary credentials; NULL: long-term ones */
 };

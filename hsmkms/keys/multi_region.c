@@ -132,21 +132,34 @@ int multi_region_replicate(struct keyring *keyring, const struct uuid *id,
 
 /* --- UpdatePrimaryRegion ---------------------------------------------------------------------- */
 
+int multi_region_may_move(const struct keyring *keyring, const struct key *key, const char *region,
+                          struct kms_error *err)
+{
+    if (must_be_primary(keyring, key, err) < 0 || must_be_another(keyring, region, err) < 0)
+        return -1;
+    const struct keyring *const target = keyring_in(keyring, region);
+    struct key *const heir =
+        target ? multi_region_member(target, &key->record.family) : NULL;
+    if (heir == NULL)
+        return kms_fail(err, KMS_ERR_NOT_FOUND, "Key 'arn:aws:kms:%s:%s:key/%s' does not exist",
+                        region, keyring->account, key_name(key).text);
+    const int may = key_may(heir, KEY_USE_CRYPTO, keyring_arn_of(target, heir).text, err);
+    key_unref(heir);
+    return may;
+}
+
 int multi_region_move_primary(struct keyring *keyring, const struct uuid *id, const char *region,
                               struct kms_error *err)
 {
     AUTO(change) change = { 0 };
 
     if (change_begin(&change, keyring, id, KEY_USE_CRYPTO, err) < 0 ||
-        must_be_primary(keyring, change.next, err) < 0 ||
-        must_be_another(keyring, region, err) < 0)
+        multi_region_may_move(keyring, change.next, region, err) < 0)
         return -1;
-    const struct relative *const to = change_relative(&change, region);
-    if (to == NULL || !key_visible(to->next))
-        return kms_fail(err, KMS_ERR_NOT_FOUND, "Key 'arn:aws:kms:%s:%s:key/%s' does not exist",
-                        region, keyring->account, key_name(change.next).text);
-    if (key_may(to->next, KEY_USE_CRYPTO, keyring_arn_of(keyring, to->next).text, err) < 0 ||
-        record_set_text(&change.next->record.role, "REPLICA", err) < 0 ||
+    struct relative *const to = change_relative(&change, region);
+    if (to == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "a replica is no relative");
+    if (record_set_text(&change.next->record.role, "REPLICA", err) < 0 ||
         record_set_text(&to->next->record.role, "PRIMARY", err) < 0)
         return -1;
     return change_commit(&change, err);

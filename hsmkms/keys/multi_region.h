@@ -43,6 +43,8 @@ CHECKED int multi_region_may_replicate(const struct keyring *keyring, const stru
  */
 CHECKED int multi_region_move_primary(struct keyring *keyring, const struct uuid *id,
                                       const char *region, struct kms_error *err);
+CHECKED int multi_region_may_move(const struct keyring *keyring, const struct key *key,
+                                  const char *region, struct kms_error *err);
 
 /* The key of a family in a region, that clients can see: a reference, or NULL. */
 struct key *multi_region_member(const struct keyring *keyring, const struct uuid *family);

@@ -60,65 +60,76 @@ size_t keyring_count(const struct keyring *keyring)
 
 /* --- start ------------------------------------------------------------------------------------ */
 
-/* Takes the next name off a blank-separated list; false at its end. */
-static bool take_name(const char **list, struct span *ret)
-{
-    const char *const start = *list + strspn(*list, " ");
-    const size_t len = strcspn(start, " ");
+/* The names of a blank-separated list. */
+struct names {
+    char text[KEYRING_REGIONS_MAX][sizeof(((struct keyring *)0)->region)];
+    size_t count;
+};
 
-    *list = start + len;
-    *ret = span_of(start, len);
-    return len > 0;
-}
-
-static int name_region(struct keyring *keyring, struct span name, struct kms_error *err)
+static int take_name(struct span name, struct names *ret, struct kms_error *err)
 {
-    if (name.len >= sizeof(keyring->region))
+    if (name.len >= sizeof(ret->text[0]))
         return kms_fail(err, KMS_ERR_CONFIG, "service.regions: a name is longer than %zu letters",
-                        sizeof(keyring->region) - 1);
-    memcpy(keyring->region, name.ptr, name.len);
-    keyring->region[name.len] = '\0';
+                        sizeof(ret->text[0]) - 1);
+    if (ret->count == KEYRING_REGIONS_MAX)
+        return kms_fail(err, KMS_ERR_CONFIG, "service.regions has more than %d names",
+                        KEYRING_REGIONS_MAX);
+    for (size_t i = 0; i < ret->count; i++)
+        if (span_equal(name, span_text(ret->text[i])))
+            return kms_fail(err, KMS_ERR_CONFIG, "service.regions names %s twice", ret->text[i]);
+    memcpy(ret->text[ret->count], name.ptr, name.len);
+    ret->text[ret->count++][name.len] = '\0';
     return 0;
 }
 
+static int take_names(const char *list, struct names *ret, struct kms_error *err)
+{
+    for (list += strspn(list, " "); *list; list += strspn(list, " ")) {
+        const size_t len = strcspn(list, " ");
+        if (take_name(span_of(list, len), ret, err) < 0)
+            return -1;
+        list += len;
+    }
+    return ret->count ? 0
+                      : kms_fail(err, KMS_ERR_CONFIG,
+                                 "service.regions must begin with a region name");
+}
+
+int regions_check(const char *regions, struct kms_error *err)
+{
+    struct names names = { .count = 0 };
+
+    return take_names(regions, &names, err);
+}
+
 /* Another region's keyring: its own are region and catalog. */
-static int add_region(struct keyring *last, struct span name, struct kms_error *err)
+static int add_region(struct keyring *last, const char *name, struct kms_error *err)
 {
     struct keyring *const added = calloc(1, sizeof(*added));
 
     if (added == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a region");
-    *added = *last; /* but for the lock, that nobody takes here: home's counts */
+    *added = *last; /* nobody takes the lock that is in it: home's counts */
     added->next = NULL;
+    (void)snprintf(added->region, sizeof(added->region), "%s", name);
     added->catalog = catalog_new();
     last->next = added; /* now owned by home */
-    if (added->catalog == NULL)
-        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a catalog");
-    return name_region(added, name, err);
+    return added->catalog ? 0
+                          : kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a catalog");
 }
 
 int regions_open(struct keyring *home, const char *regions, struct kms_error *err)
 {
+    struct names names = { .count = 0 };
     struct keyring *last = home;
-    struct span name;
-    size_t count = 1;
 
     home->home = home;
-    if (!take_name(&regions, &name))
-        return kms_fail(err, KMS_ERR_CONFIG, "service.regions must begin with a region name");
-    if (name_region(home, name, err) < 0)
+    if (take_names(regions, &names, err) < 0)
         return -1;
-    for (; take_name(&regions, &name); last = last->next) {
-        for (const struct keyring *each = home; each; each = each->next)
-            if (span_equal(name, span_text(each->region)))
-                return kms_fail(err, KMS_ERR_CONFIG, "service.regions names %s twice",
-                                each->region);
-        if (++count > KEYRING_REGIONS_MAX)
-            return kms_fail(err, KMS_ERR_CONFIG, "service.regions has more than %d names",
-                            KEYRING_REGIONS_MAX);
-        if (add_region(last, name, err) < 0)
+    (void)snprintf(home->region, sizeof(home->region), "%s", names.text[0]);
+    for (size_t i = 1; i < names.count; i++, last = last->next)
+        if (add_region(last, names.text[i], err) < 0)
             return -1;
-    }
     return 0;
 }
 

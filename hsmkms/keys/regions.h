@@ -25,6 +25,9 @@ struct key *keyring_find(const struct keyring *keyring, const struct uuid *id);
 /* Visible customer keys of all regions. */
 size_t keyring_count(const struct keyring *keyring);
 
+/* Whether a blank-separated list of names can be served. Errors: CONFIG. */
+CHECKED int regions_check(const char *regions, struct kms_error *err);
+
 /* For keyring_open: makes the keyrings behind the first. Errors: CONFIG, INTERNAL. */
 CHECKED int regions_open(struct keyring *home, const char *regions, struct kms_error *err);
 void regions_close(struct keyring *home);

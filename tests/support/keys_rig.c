@@ -19,7 +19,8 @@ int keys_rig_start(struct keys_rig *rig, struct kms_error *err)
     if (store_open(path, schema_tables, (struct store_mac){ sign, rig }, &rig->store, err) < 0)
         return -1;
     return keyring_open(&rig->keyring, rig->token, rig->store, &rig->clock, rig->limits,
-                        &rig->installation, "us-east-1", &rig->strangers, err);
+                        &rig->installation, rig->regions ? rig->regions : "us-east-1",
+                        &rig->strangers, err);
 }
 
 void keys_rig_stop(struct keys_rig *rig)

@@ -19,6 +19,7 @@ struct keys_rig {
     struct store *store;
     struct keyring keyring;
     unsigned strangers; /* of the last start */
+    const char *regions; /* that the next start serves; NULL: us-east-1 */
 };
 
 /* Makes token and database and opens both; ends the test program when it cannot. */

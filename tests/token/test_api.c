@@ -66,7 +66,7 @@ static void test_create_key_refusals(void **state)
           "KeySpec ML_DSA_44 is not supported by this service." },
         { "{'CustomerMasterKeySpec':'SM2','KeyUsage':'KEY_AGREEMENT'}", KMS_ERR_UNSUPPORTED, NULL },
         { "{'Origin':'EXTERNAL'}", KMS_ERR_UNSUPPORTED, NULL },
-        { "{'MultiRegion':true}", KMS_ERR_UNSUPPORTED, NULL },
+        { "{'MultiRegion':true,'Origin':'EXTERNAL'}", KMS_ERR_UNSUPPORTED, NULL },
         { "{'CustomKeyStoreId':'cks-1'}", KMS_ERR_UNSUPPORTED, NULL },
         { "{'XksKeyId':'x'}", KMS_ERR_UNSUPPORTED, NULL },
         { "{'Policy':'x'}", KMS_ERR_MALFORMED_POLICY, NULL },

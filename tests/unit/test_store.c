@@ -86,7 +86,7 @@ static void test_store_rollback_leaves_nothing(void **state)
     struct kms_error err = { 0 };
     struct store *store = store_fixture_open(*state);
     struct store_tx *tx = NULL;
-    struct alias_record alias = { .name = (char[]){ "alias/a" } };
+    struct alias_record alias = { .name = (char[]){ "alias/a" }, .region = (char[]){ "r" } };
     AUTO(buf) found = { 0 };
 
     CHECK_OK(store_begin(store, &tx, &err), err);
@@ -130,7 +130,7 @@ static void test_store_later_put_of_one_transaction_counts(void **state)
     struct kms_error err = { 0 };
     struct store *store = store_fixture_open(*state);
     struct store_tx *tx = NULL;
-    struct alias_record alias = { .name = (char[]){ "alias/a" }, .created_ms = 1 };
+    struct alias_record alias = { .name = (char[]){ "alias/a" }, .region = (char[]){ "r" }, .created_ms = 1 };
     AUTO(buf) found = { 0 };
     AUTO(buf) again = { 0 };
 
@@ -228,7 +228,7 @@ static void test_store_commit_without_mac_changes_nothing(void **state)
              err);
     commit_seeds(store, 1, 1);
     for (int allowed = 0; allowed < 3; allowed++) {
-        struct alias_record alias = { .name = (char[]){ "alias/a" } };
+        struct alias_record alias = { .name = (char[]){ "alias/a" }, .region = (char[]){ "r" } };
         CHECK_OK(store_begin(store, &tx, &err), err);
         CHECK_OK(store_drop(tx, &alias_table, &alias, &err), err);
         CHECK_OK(store_put(tx, &alias_table, &alias, &err), err);
@@ -270,7 +270,7 @@ struct writer {
 static void *write_aliases(void *arg)
 {
     struct writer *const writer = arg;
-    struct alias_record alias = { .name = writer->name };
+    struct alias_record alias = { .name = writer->name, .region = (char[]){ "r" } };
 
     writer->good = true;
     for (int i = 0; i < 25 && writer->good; i++) {
@@ -317,7 +317,7 @@ static void test_store_refuses_to_write_after_a_stranger(void **state)
     struct store *const ours = store_fixture_open(*state), *const theirs =
                                                                store_fixture_open(*state);
     struct store_tx *tx = NULL;
-    struct alias_record alias = { .name = (char[]){ "alias/a" } };
+    struct alias_record alias = { .name = (char[]){ "alias/a" }, .region = (char[]){ "r" } };
 
     commit_seeds(theirs, 1, 1);
     CHECK_OK(store_begin(ours, &tx, &err), err);
@@ -416,11 +416,12 @@ static void commit_until_killed(struct store_fixture *fixture, int tell)
         _exit(1);
     for (;;) {
         struct store_tx *tx = NULL;
-        char name[32];
+        char name[32], region[] = "r";
+        const struct alias_record alias = { .name = name, .region = region };
         const uint32_t number = (uint32_t)store_next_sequence(store);
         (void)snprintf(name, sizeof(name), "alias/%08u", (unsigned)number);
         if (store_begin(store, &tx, &err) < 0 ||
-            store_put(tx, &alias_table, &(struct alias_record){ .name = name }, &err) < 0 ||
+            store_put(tx, &alias_table, &alias, &err) < 0 ||
             store_commit(tx, &err) < 0 || write(tell, &number, 4) != 4)
             _exit(2);
     }

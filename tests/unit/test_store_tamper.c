@@ -279,7 +279,7 @@ static void test_tamper_rows_and_schema(void **state)
         { "DELETE FROM tag", "there are" },
         { "DELETE FROM alias WHERE dead = 1", "there are" },
         { "UPDATE alias SET dead = 0 WHERE dead = 1", "alias 'key 00003'" },
-        { "INSERT INTO alias SELECT 'new', key_id, created_ms, updated_ms, row_sequence, dead, mac"
+        { "INSERT INTO alias SELECT 'new', region, key_id, created_ms, updated_ms, row_sequence, dead, mac"
           " FROM alias WHERE name = 'key 00001'",
           "alias 'new'" },
         { "INSERT INTO access_key SELECT 'new', name, name, key_id, 1, 1, 1, row_sequence, dead, "
