@@ -1,11 +1,17 @@
 """Multi-Region keys: one family in several regions of one service, from birth to the last deletion."""
 
+import datetime
+import http.client
 import json
 import pathlib
+import time
+import uuid
 
 import pytest
 from botocore.exceptions import ClientError
 
+import clock
+import faults
 import kms
 
 HOME, SECOND, THIRD = "us-east-1", "eu-west-1", "ap-south-1"
@@ -386,3 +392,335 @@ def test_a_primary_waits_for_its_replicas(shared):
     assert "PendingDeletionWindowInDays" not in shared.metadata(HOME, name)
     lone = shared.primary()
     assert shared[HOME].schedule_key_deletion(KeyId=lone)["KeyState"] == "PendingDeletion"
+
+
+# --- who may --------------------------------------------------------------------------------------
+
+def allow(action, resource="*", **condition):
+    """A statement; condition: operator=(key, value)."""
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    if condition:
+        statement["Condition"] = {operator: dict([pair]) for operator, pair in condition.items()}
+    return statement
+
+
+def user(shared, *statements):
+    """Clients of a new user who may only this, by region."""
+    rig = shared.service
+    name = "user-" + uuid.uuid4().hex[:8]
+    path = pathlib.Path(rig.dir) / f"{name}.json"
+    path.write_text(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}))
+    rig.admin("user", "create", name)
+    rig.admin("policy", "put", "--user", name, "--name", "p", str(path))
+    made = json.loads(rig.admin("key", "create", "--user", name).stdout)
+    secrets = {"aws_access_key_id": made["AccessKeyId"],
+               "aws_secret_access_key": made["SecretAccessKey"]}
+    return {region: rig.boto(region_name=region, **secrets) for region in REGIONS}
+
+
+def test_a_policy_counts_in_its_region(shared):
+    name = shared.family(SECOND)
+    account = shared.metadata(HOME, name)["AWSAccountId"]
+    someone = user(shared, allow("kms:Encrypt"))
+    policy = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": ACCOUNT_ROOT.format(account)}, "Action": "kms:*",
+         "Resource": "*"},
+        {"Effect": "Deny", "Principal": "*", "Action": "kms:Encrypt", "Resource": "*"}]}
+    shared[SECOND].put_key_policy(KeyId=name, PolicyName="default", Policy=json.dumps(policy))
+    someone[HOME].encrypt(KeyId=name, Plaintext=b"x")
+    refused("AccessDeniedException", someone[SECOND].encrypt, KeyId=name, Plaintext=b"x")
+    shared[HOME].put_key_policy(KeyId=name, PolicyName="default", Policy=json.dumps(policy))
+    policy["Statement"].pop()
+    shared[SECOND].put_key_policy(KeyId=name, PolicyName="default", Policy=json.dumps(policy))
+    refused("AccessDeniedException", someone[HOME].encrypt, KeyId=name, Plaintext=b"x")
+    someone[SECOND].encrypt(KeyId=name, Plaintext=b"x")
+
+
+def test_arns_and_regions_tell_related_keys_apart(shared):
+    name = shared.family(SECOND)
+    arn = shared.metadata(SECOND, name)["Arn"]
+    by_arn = user(shared, allow("kms:Encrypt", arn))
+    by_region = user(shared, allow("kms:Encrypt", StringEquals=("aws:RequestedRegion", SECOND)))
+    by_role = user(shared, allow("kms:Encrypt", StringEquals=("kms:MultiRegionKeyType", "REPLICA")))
+    for someone in (by_arn, by_region, by_role):
+        someone[SECOND].encrypt(KeyId=name, Plaintext=b"x")
+        refused("AccessDeniedException", someone[HOME].encrypt, KeyId=name, Plaintext=b"x")
+    shared[HOME].update_primary_region(KeyId=name, PrimaryRegion=SECOND)
+    by_role[HOME].encrypt(KeyId=name, Plaintext=b"x")
+    refused("AccessDeniedException", by_role[SECOND].encrypt, KeyId=name, Plaintext=b"x")
+
+
+def test_grants_count_in_their_region(shared):
+    name = shared.family(SECOND)
+    someone = user(shared, allow("kms:ListKeys"))
+    arn = json.loads(shared.service.admin("user", "list").stdout)
+    mine = [u["Arn"] for u in (arn if isinstance(arn, list) else arn["Users"])][-1]
+    shared[SECOND].create_grant(KeyId=name, Operations=["Encrypt"], GranteePrincipal=mine,
+                                RetiringPrincipal=mine)
+    names = {r: len(shared[r].list_grants(KeyId=name)["Grants"]) for r in (HOME, SECOND)}
+    assert names == {HOME: 0, SECOND: 1}
+    for region in (HOME, SECOND):
+        found = shared[region].list_retirable_grants(RetiringPrincipal=mine)["Grants"]
+        assert [g["KeyId"] for g in found] == (
+            [shared.metadata(SECOND, name)["Arn"]] if region == SECOND else [])
+    refused("AccessDeniedException", someone[HOME].encrypt, KeyId=name, Plaintext=b"x")
+
+
+def test_who_may_make_multi_region_keys(shared):
+    single = user(shared, allow("kms:CreateKey", Bool=("kms:MultiRegion", "false")))
+    single[HOME].create_key()
+    refused("AccessDeniedException", single[HOME].create_key, MultiRegion=True)
+    multi = user(shared, allow("kms:CreateKey", StringEquals=("kms:MultiRegionKeyType", "PRIMARY")))
+    multi[HOME].create_key(MultiRegion=True)
+    refused("AccessDeniedException", multi[HOME].create_key)
+    primaries = user(shared, allow("kms:DescribeKey", Bool=("kms:MultiRegion", "true")))
+    primaries[HOME].describe_key(KeyId=shared.primary())
+    refused("AccessDeniedException", primaries[HOME].describe_key,
+            KeyId=shared[HOME].create_key()["KeyMetadata"]["KeyId"])
+
+
+def test_who_may_replicate(shared):
+    replicating = allow("kms:ReplicateKey", StringEquals=("kms:ReplicaRegion", SECOND))
+    creating = allow("kms:CreateKey", StringEquals=("aws:RequestedRegion", SECOND))
+    as_replica = allow("kms:CreateKey", StringEquals=("kms:MultiRegionKeyType", "REPLICA"))
+    managing = allow(["kms:PutKeyPolicy", "kms:TagResource"])
+    name = shared.primary()
+    for statements in ((replicating,), (creating,), (replicating, allow(
+            "kms:CreateKey", StringEquals=("aws:RequestedRegion", HOME)))):
+        text = refused("AccessDeniedException", user(shared, *statements)[HOME].replicate_key,
+                       KeyId=name, ReplicaRegion=SECOND)
+        assert ("kms:ReplicateKey" in text) == (statements == (creating,))
+    able = user(shared, replicating, creating)
+    refused("AccessDeniedException", able[HOME].replicate_key, KeyId=name, ReplicaRegion=THIRD)
+    refused("AccessDeniedException", able[HOME].replicate_key, KeyId=name, ReplicaRegion=SECOND,
+            Tags=[{"TagKey": "a", "TagValue": "b"}])
+    refused("NotFoundException", shared[SECOND].describe_key, KeyId=name)
+    able[HOME].replicate_key(KeyId=name, ReplicaRegion=SECOND)
+    other = shared.primary()
+    user(shared, replicating, as_replica, managing)[HOME].replicate_key(
+        KeyId=other, ReplicaRegion=SECOND, Tags=[{"TagKey": "a", "TagValue": "b"}])
+
+
+def test_a_replicas_policy_must_not_lock_its_maker_out(shared):
+    name = shared.primary()
+    maker = user(shared, allow(["kms:ReplicateKey", "kms:CreateKey"]),
+                 allow("kms:PutKeyPolicy", StringEquals=("aws:RequestedRegion", THIRD)))
+    policy = shared[HOME].get_key_policy(KeyId=name, PolicyName="default")["Policy"]
+    request = {"KeyId": name, "Policy": policy}
+    refused("MalformedPolicyDocumentException", maker[HOME].replicate_key, ReplicaRegion=SECOND,
+            **request)
+    maker[HOME].replicate_key(ReplicaRegion=THIRD, **request)
+    maker[HOME].replicate_key(ReplicaRegion=SECOND, BypassPolicyLockoutSafetyCheck=True, **request)
+
+
+def test_who_may_move_the_primary(shared):
+    name = shared.family(SECOND, THIRD)
+    arns = {region: shared.metadata(region, name)["Arn"] for region in REGIONS}
+    for missing in (HOME, SECOND):
+        statements = [allow("kms:UpdatePrimaryRegion", arn) for region, arn in arns.items()
+                      if region != missing]
+        refused("AccessDeniedException", user(shared, *statements)[HOME].update_primary_region,
+                KeyId=name, PrimaryRegion=SECOND)
+    able = user(shared, allow("kms:UpdatePrimaryRegion",
+                              StringEquals=("kms:PrimaryRegion", SECOND)))
+    refused("AccessDeniedException", able[HOME].update_primary_region, KeyId=name,
+            PrimaryRegion=THIRD)
+    able[HOME].update_primary_region(KeyId=name, PrimaryRegion=SECOND)
+    refused("AccessDeniedException", able[SECOND].update_primary_region, KeyId=name,
+            PrimaryRegion=HOME)
+
+
+# --- the trail ------------------------------------------------------------------------------------
+
+def test_records_name_their_region(shared):
+    name = shared.primary()
+    shared[HOME].replicate_key(KeyId=name, ReplicaRegion=SECOND, Description="noted")
+    shared[SECOND].encrypt(KeyId=name, Plaintext=b"x")
+    home, second = (shared.metadata(region, name)["Arn"] for region in (HOME, SECOND))
+    shared[HOME].update_primary_region(KeyId=name, PrimaryRegion=SECOND)
+    found = {}
+    for record in shared.service.audit():
+        arns = [r["ARN"] for r in record.get("resources") or []]
+        if home in arns or second in arns:
+            found.setdefault(record["eventName"], []).append((record, arns))
+    record, arns = found["ReplicateKey"][-1]
+    assert record["awsRegion"] == HOME and arns == [home, second]
+    assert record["requestParameters"]["replicaRegion"] == SECOND
+    assert record["responseElements"]["replicaKeyMetadata"]["arn"] == second
+    assert found["Encrypt"][-1][0]["awsRegion"] == SECOND and found["Encrypt"][-1][1] == [second]
+    record, arns = found["UpdatePrimaryRegion"][-1]
+    assert set(arns) == {home, second} and record["requestParameters"]["primaryRegion"] == SECOND
+    shared.service.audit_verify()
+
+
+# --- what outlives the process --------------------------------------------------------------------
+
+def test_a_family_outlives_a_restart(new_rig):
+    world = make_world(new_rig)
+    name = world.family(SECOND, THIRD, Description="family")
+    world[SECOND].create_alias(AliasName="alias/a", TargetKeyId=name)
+    world[HOME].create_alias(AliasName="alias/a", TargetKeyId=world.primary())
+    world[THIRD].disable_key(KeyId=name)
+    world.ok(HOME, "RotateKeyOnDemand", KeyId=name)
+    blob = world[SECOND].encrypt(KeyId="alias/a", Plaintext=b"kept")["CiphertextBlob"]
+    before = [world.metadata(region, name) for region in REGIONS]
+    world.service.restart()
+    assert [world.metadata(region, name) for region in REGIONS] == before
+    assert world[HOME].decrypt(CiphertextBlob=blob)["Plaintext"] == b"kept"
+    assert world.metadata(SECOND, "alias/a")["KeyId"] == name != world.metadata(HOME, "alias/a")["KeyId"]
+    refused("DisabledException", world[THIRD].decrypt, CiphertextBlob=blob)
+
+
+def test_a_region_with_keys_cannot_be_left_out(new_rig):
+    world = make_world(new_rig)
+    name = world.family(SECOND)
+    world.service.stop()
+    assert serve(world.service, HOME, THIRD) != 0
+    assert SECOND in world.service.log()
+    for regions in ((HOME, HOME), ()):
+        assert serve(world.service, *regions) != 0
+    assert serve(world.service, SECOND, HOME, THIRD) == 0
+    assert world.states(name, HOME, SECOND) == ["Enabled", "Enabled"]
+    assert world.metadata(HOME, name)["MultiRegionConfiguration"]["PrimaryKey"]["Region"] == HOME
+    world.service.stop()
+    assert serve(world.service, HOME, SECOND) == 0  # the third never had any
+
+
+def check_after_a_kill(world, name, blob, acknowledged):
+    """The replica is there, whole, or not at all; the primary never suffers."""
+    answer = world.call(SECOND, "DescribeKey", KeyId=name)
+    there = answer.status == 200
+    assert there or answer.type == "NotFoundException"
+    assert there or not acknowledged
+    primary = world.metadata(HOME, name)
+    assert primary["KeyState"] == "Enabled"
+    replicas = [r["Region"] for r in primary["MultiRegionConfiguration"]["ReplicaKeys"]]
+    assert replicas == ([SECOND] if there else [])
+    assert world[HOME].decrypt(CiphertextBlob=blob)["Plaintext"] == b"kept"
+    if there:
+        assert answer.json["KeyMetadata"]["KeyState"] == "Enabled"
+        assert world[SECOND].decrypt(CiphertextBlob=blob)["Plaintext"] == b"kept"
+        tags = world[SECOND].list_resource_tags(KeyId=name)["Tags"]
+        assert tags == [{"TagKey": "a", "TagValue": "b"}]
+    else:
+        world[HOME].replicate_key(KeyId=name, ReplicaRegion=SECOND)
+    return there
+
+
+def replicate_into_a_kill(world, name):
+    try:
+        answer = world.call(HOME, "ReplicateKey", KeyId=name, ReplicaRegion=SECOND,
+                            Tags=[{"TagKey": "a", "TagValue": "b"}])
+    except (OSError, http.client.HTTPException):
+        return False
+    return answer.status == 200
+
+
+def died(service, seconds=10):
+    until = time.monotonic() + seconds
+    while service.running() and time.monotonic() < until:
+        time.sleep(0.02)
+    return not service.running()
+
+
+@pytest.mark.lengthy
+def test_killed_while_a_replica_is_made(request):
+    """Dies before and after each MAC that the token makes for the rows of the change."""
+    service = faults.FaultyRig()
+    request.addfinalizer(service.down)
+    service.stop()
+    assert serve(service, *REGIONS) == 0
+    world = World(service)
+    deaths, seen = 0, set()
+    for what in ("die", "die-after"):
+        for after in range(5):
+            name = world.primary()
+            blob = world[HOME].encrypt(KeyId=name, Plaintext=b"kept")["CiphertextBlob"]
+            service.rules(f"C_Sign {what} after={after} times=1")
+            acknowledged = replicate_into_a_kill(world, name)
+            deaths += died(service, 3)
+            service.rules()
+            service.start()
+            seen.add(check_after_a_kill(world, name, blob, acknowledged))
+    assert deaths >= 5 and False in seen
+    service.audit_verify()
+
+
+def test_killed_when_a_replica_was_acknowledged(new_rig):
+    world = make_world(new_rig)
+    for _ in range(3):
+        name = world.primary()
+        blob = world[HOME].encrypt(KeyId=name, Plaintext=b"kept")["CiphertextBlob"]
+        assert replicate_into_a_kill(world, name)
+        world.service.kill()
+        world.service.start()
+        assert check_after_a_kill(world, name, blob, True)
+    world.service.audit_verify()
+
+
+# --- to the end -----------------------------------------------------------------------------------
+
+class Later:
+    """A world so many days ahead."""
+
+    def __init__(self, world, days):
+        self.world, self.days = world, days
+        world.service.stop()
+        world.service.start(env=clock.moved(f"FAKETIME=+{days}d"))
+
+    def call(self, region, operation, **parameters):
+        with kms.signing_clock(datetime.timedelta(days=self.days)):
+            return self.world.call(region, operation, **parameters)
+
+    def state(self, region, name):
+        answer = self.call(region, "DescribeKey", KeyId=name)
+        return answer.json["KeyMetadata"]["KeyState"] if answer.status == 200 else answer.type
+
+    def becomes(self, region, name, state):
+        for _ in range(120):
+            if self.state(region, name) == state:
+                return
+            time.sleep(0.25)
+        raise AssertionError(f"{self.state(region, name)} and not {state}")
+
+    def opens(self, region, blob):
+        return self.call(region, "Decrypt", CiphertextBlob=kms.b64(blob)).status == 200
+
+
+@pytest.mark.faketime
+@pytest.mark.any_listener
+def test_the_primary_goes_last(new_rig):
+    world = make_world(new_rig, tls=False, conf="[keys]\ndue_check = 1\ndeletion_hold = 0")
+    name = world.family(SECOND, THIRD)
+    gone = "NotFoundException"
+    blob = world[SECOND].encrypt(KeyId=name, Plaintext=b"x")["CiphertextBlob"]
+    world.ok(HOME, "RotateKeyOnDemand", KeyId=name)
+    world[SECOND].create_alias(AliasName="alias/goes-too", TargetKeyId=name)
+    world[HOME].schedule_key_deletion(KeyId=name, PendingWindowInDays=9)
+    world[SECOND].schedule_key_deletion(KeyId=name, PendingWindowInDays=7)
+
+    later = Later(world, 11)  # more than the primary's days: it does not count yet
+    later.becomes(SECOND, name, gone)
+    assert later.state(HOME, name) == "PendingReplicaDeletion"
+    assert later.state(SECOND, "alias/goes-too") == gone
+    assert later.opens(THIRD, blob) and not later.opens(SECOND, blob)
+    answer = later.call(THIRD, "ScheduleKeyDeletion", KeyId=name, PendingWindowInDays=7)
+    assert answer.json["KeyState"] == "PendingDeletion"
+
+    later = Later(world, 19)
+    later.becomes(THIRD, name, gone)
+    later.becomes(HOME, name, "PendingDeletion")
+    metadata = later.call(HOME, "DescribeKey", KeyId=name).json["KeyMetadata"]
+    assert metadata["MultiRegionConfiguration"]["ReplicaKeys"] == []
+    days = (metadata["DeletionDate"] - time.time()) / 86400
+    assert 27.9 < days < 28.1
+
+    later = Later(world, 27)
+    assert later.state(HOME, name) == "PendingDeletion"
+    later = Later(world, 29)
+    later.becomes(HOME, name, gone)
+    ends = [r for r in world.service.audit()
+            if r["eventName"] == "DeleteKey" and r["phase"] == "result"]
+    assert [r["awsRegion"] for r in ends] == [SECOND, THIRD, HOME]
+    assert all(r["resources"][0]["ARN"].endswith(name) for r in ends)
+    world.service.audit_verify()
