@@ -59,8 +59,8 @@ op_step check_get_policy, op_get_policy, check_put_policy, op_put_policy, op_lis
 
 /* ops_rotation.c */
 extern const struct request_shape enable_rotation_shape, list_rotations_shape;
-op_step check_rotation, check_rotation_change, op_enable_rotation, op_disable_rotation, op_rotation_status, op_rotate;
-op_step op_list_rotations;
+op_step check_rotation, check_rotation_change, op_enable_rotation, op_disable_rotation;
+op_step op_rotation_status, op_rotate, op_list_rotations;
 
 /* ops_multi_region.c */
 extern const struct request_shape replicate_shape, move_primary_shape;

@@ -68,9 +68,9 @@ static int check_replica_policy(struct op_call *c, struct replicate_request *req
 
     (void)snprintf(arn.text, sizeof(arn.text), "arn:aws:kms:%s:%s:key/%s", request->region,
                    c->keyring->account, key_name(c->key).text);
-    const struct op_question question = {
-        .arn = arn.text, .region = request->region, .replica_of = c->key
-    };
+    const struct op_question question = { .arn = arn.text,
+                                          .region = request->region,
+                                          .replica_of = c->key };
     return policy_check_for(c, &question, request->policy, request->bypass, &request->head.pins,
                             err);
 }
@@ -138,8 +138,7 @@ int resolve_primary_and_heir(struct op_call *c, struct kms_error *err)
 {
     if (resolve_id(c, err) < 0)
         return -1;
-    const struct keyring *const to =
-        keyring_in(c->keyring, OP_REQUEST(move_primary, c)->region);
+    const struct keyring *const to = keyring_in(c->keyring, OP_REQUEST(move_primary, c)->region);
     if (to == NULL || to == c->keyring || !key_is_multi_region(c->key))
         return 0;
     c->other = multi_region_member(to, &c->key->record.family);

@@ -2,9 +2,10 @@
 
 /*
  * One change of keys/ in progress: the change lock, a copy of the newest snapshot to be altered,
- * where it is a multi-Region key copies of its relatives, and the records staged for the store. What is staged becomes durable and visible by
- * change_commit, together; a change that goes out of scope before has no effect. Used by
- * lifecycle.c, multi_region.c and reconcile.c only.
+ * where it is a multi-Region key copies of its relatives, and the records staged for the store.
+ * What is staged becomes durable and visible by change_commit, together; a change that goes out of
+ * scope before has no effect. Used by lifecycle.c, multi_region.c, reconcile.c and relatives.c
+ * only.
  *
  * Errors of all: INTERNAL (store), beside those named.
  */

@@ -22,8 +22,7 @@ static int must_be_primary(const struct keyring *keyring, const struct key *key,
                     keyring_arn_of(keyring, key).text);
 }
 
-static int must_be_another(const struct keyring *keyring, const char *region,
-                           struct kms_error *err)
+static int must_be_another(const struct keyring *keyring, const char *region, struct kms_error *err)
 {
     if (strcmp(keyring->region, region) != 0)
         return 0;
@@ -33,15 +32,15 @@ static int must_be_another(const struct keyring *keyring, const char *region,
 /* --- ReplicateKey ----------------------------------------------------------------------------- */
 
 /* A deletion that is being carried out still holds the place. */
-static int must_be_free(const struct keyring *target, const struct key *key,
-                        struct kms_error *err)
+static int must_be_free(const struct keyring *target, const struct key *key, struct kms_error *err)
 {
     struct key *const held = catalog_find_family(target->catalog, &key->record.family);
     const bool taken = held && !key_is_gone(held);
     const struct arn_text arn = taken ? keyring_arn_of(target, held) : (struct arn_text){ "" };
 
     key_unref(held);
-    return taken ? kms_fail(err, KMS_ERR_ALREADY_EXISTS, "The key %s already exists.", arn.text) : 0;
+    return taken ? kms_fail(err, KMS_ERR_ALREADY_EXISTS, "The key %s already exists.", arn.text)
+                 : 0;
 }
 
 int multi_region_may_replicate(const struct keyring *keyring, const struct key *key,
@@ -138,8 +137,7 @@ int multi_region_may_move(const struct keyring *keyring, const struct key *key, 
     if (must_be_primary(keyring, key, err) < 0 || must_be_another(keyring, region, err) < 0)
         return -1;
     const struct keyring *const target = keyring_in(keyring, region);
-    struct key *const heir =
-        target ? multi_region_member(target, &key->record.family) : NULL;
+    struct key *const heir = target ? multi_region_member(target, &key->record.family) : NULL;
     if (heir == NULL)
         return kms_fail(err, KMS_ERR_NOT_FOUND, "Key 'arn:aws:kms:%s:%s:key/%s' does not exist",
                         region, keyring->account, key_name(key).text);

@@ -14,9 +14,9 @@
 
 struct replica_draft {
     const char *region;
-    const char *description; /* "" for none */
-    const char *policy;      /* NULL: the default policy */
-    const char *policy_pins; /* whom it names; NULL: nobody */
+    const char *description;       /* "" for none */
+    const char *policy;            /* NULL: the default policy */
+    const char *policy_pins;       /* whom it names; NULL: nobody */
     const struct tag_record *tags; /* checked */
     size_t tag_count;
 };

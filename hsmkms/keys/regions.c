@@ -90,9 +90,9 @@ static int take_names(const char *list, struct names *ret, struct kms_error *err
             return -1;
         list += len;
     }
-    return ret->count ? 0
-                      : kms_fail(err, KMS_ERR_CONFIG,
-                                 "service.regions must begin with a region name");
+    return ret->count
+               ? 0
+               : kms_fail(err, KMS_ERR_CONFIG, "service.regions must begin with a region name");
 }
 
 int regions_check(const char *regions, struct kms_error *err)

@@ -84,7 +84,7 @@ int change_leave_family(struct change *change, struct kms_error *err)
     key_clear_versions(change->next);
     if (change->relative_count > 1 || last->state != KEY_PENDING_REPLICA_DELETION)
         return 0;
-    last->record.deletion_due_ms = clock_wall_ms(change->keyring->clock) +
-                                   last->record.deletion_window_days * MS_PER_DAY;
+    last->record.deletion_due_ms =
+        clock_wall_ms(change->keyring->clock) + last->record.deletion_window_days * MS_PER_DAY;
     return key_set_state(last, KEY_PENDING_DELETION, err);
 }

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 import kms  # noqa: E402
+import regions  # noqa: E402
 
 
 def pytest_configure(config):
@@ -80,3 +81,16 @@ def new_rig():
 def key(rig):
     """A new key of the shared service."""
     return rig.key()
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """A service of several regions for suites that touch only keys they made."""
+    service = kms.Rig()
+    service.stop()
+    assert regions.serve(service, *regions.REGIONS) == 0
+    yield regions.World(service)
+    alive = service.running()
+    log = service.log()
+    end(service)
+    assert alive, "the shared daemon did not survive the suites:\n" + log[-3000:]

@@ -33,12 +33,11 @@ static struct uuid make_family(const char *spec, enum spec_usage usage)
     struct kms_error err = { 0 };
     struct key *key = NULL;
 
-    CHECK_OK(lifecycle_create(at(HOME),
-                              &(struct key_draft){ .spec = spec,
-                                                   .usage = usage,
-                                                   .description = "",
-                                                   .multi_region = true },
-                              &key, &err),
+    CHECK_OK(lifecycle_create(
+                 at(HOME),
+                 &(struct key_draft){
+                     .spec = spec, .usage = usage, .description = "", .multi_region = true },
+                 &key, &err),
              err);
     CHECK(key_is_primary(key));
     const struct uuid family = key->record.family;
@@ -101,8 +100,9 @@ static struct buf wrap(const char *region, const struct uuid *family)
     struct buf blob = { 0 };
     struct key *const key = member(region, family);
 
-    CHECK_OK(material_wrap(at(region), key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob, &err),
-             err);
+    CHECK_OK(
+        material_wrap(at(region), key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob, &err),
+        err);
     key_unref(key);
     return blob;
 }
@@ -150,8 +150,13 @@ static void test_region_lists(void **state)
         const char *regions;
         bool served;
     } cases[] = {
-        { "a", true },       { "  a   b ", true }, { "", false },    { "   ", false },
-        { "a b a", false },  { "a a", false },     { "a aa", true },
+        { "a", true },
+        { "  a   b ", true },
+        { "", false },
+        { "   ", false },
+        { "a b a", false },
+        { "a a", false },
+        { "a aa", true },
         { "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16", true },
         { "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", false },
         { "b123456789012345678901234567890123456789012345678901234567890123", false },
@@ -188,7 +193,8 @@ static void test_keys_of_a_region_that_is_not_served_stop_the_start(void **state
     struct key *key = NULL;
 
     (void)state;
-    CHECK_OK(lifecycle_create(at(THIRD), &(struct key_draft){ .description = "" }, &key, &err), err);
+    CHECK_OK(lifecycle_create(at(THIRD), &(struct key_draft){ .description = "" }, &key, &err),
+             err);
     const struct uuid id = key->record.id;
     key_unref(key);
     keys_rig_stop(&rig);
