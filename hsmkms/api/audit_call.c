@@ -172,10 +172,9 @@ int audit_refusal_format(const struct api *api, const struct api_call *call, str
 /* Where something happened. */
 static const struct keyring *region_of(const struct api *api, const struct service_event *event)
 {
-    struct key *const key =
-        event->key_id ? keyring_find(api->config.keyring, event->key_id) : NULL;
-    const struct keyring *const own = key ? keyring_of(api->config.keyring, key)
-                                          : api->config.keyring;
+    struct key *const key = event->key_id ? keyring_find(api->config.keyring, event->key_id) : NULL;
+    const struct keyring *const own =
+        key ? keyring_of(api->config.keyring, key) : api->config.keyring;
 
     key_unref(key);
     return event->keyring ? event->keyring : own;

@@ -125,9 +125,8 @@ int api_explain(struct api *api, const struct explain_question *question, json_t
                         question->action);
     if (principal_of_arn(api->config.iam, question->as, &caller, err) < 0)
         return -1;
-    if (question->key_id &&
-        keyring_resolve(keyring_named(api->config.keyring, question->key_id), question->key_id,
-                        true, &key, err) < 0)
+    if (question->key_id && keyring_resolve(keyring_named(api->config.keyring, question->key_id),
+                                            question->key_id, true, &key, err) < 0)
         return -1;
     const int result = decide_for(api, question, action, &caller, key, ret, err);
     key_unref(key);

@@ -130,6 +130,5 @@ void api_metrics(struct api *api, struct buf *ret)
     gauge(ret, "hsmkms_token_errors_total", "counter", "PKCS#11 calls that failed.", token.errors);
     gauge(ret, "hsmkms_token_sessions_replaced_total", "counter", "Sessions that were replaced.",
           token.sessions_replaced);
-    gauge(ret, "hsmkms_keys", "gauge", "Customer keys.",
-          keyring_count(api->config.keyring));
+    gauge(ret, "hsmkms_keys", "gauge", "Customer keys.", keyring_count(api->config.keyring));
 }

@@ -71,9 +71,8 @@ static json_t *alias_entry(const struct keyring *keyring, const struct alias *al
 
     key_unref(key);
     return json_pack("{s:s, s:s, s:s, s:o, s:o}", "AliasName", alias->name, "AliasArn",
-                     keyring_alias_arn(keyring, alias->name).text, "TargetKeyId",
-                     target.text, "CreationDate",
-                     reply_time(alias->created_ms), "LastUpdatedDate",
+                     keyring_alias_arn(keyring, alias->name).text, "TargetKeyId", target.text,
+                     "CreationDate", reply_time(alias->created_ms), "LastUpdatedDate",
                      reply_time(alias->updated_ms));
 }
 

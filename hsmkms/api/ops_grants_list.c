@@ -277,7 +277,7 @@ static bool is_retirable(const struct op_call *c, const struct grant *grant)
 
     key_unref(key);
     return key && grant_shown_principal(c->api->config.iam, grant->retiring, grant->retiring_id) ==
-           grant->retiring;
+                      grant->retiring;
 }
 
 int op_list_retirable(struct op_call *c, struct kms_error *err)

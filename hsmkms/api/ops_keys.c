@@ -275,9 +275,9 @@ static json_t *key_entries(const struct keyring *keyring, struct key *const *key
     json_t *const items = json_array();
 
     for (size_t i = 0; i < count; i++)
-        (void)json_array_append_new(
-            items, json_pack("{s:s, s:s}", "KeyId", key_name(keys[i]).text, "KeyArn",
-                             keyring_arn_of(keyring, keys[i]).text));
+        (void)json_array_append_new(items,
+                                    json_pack("{s:s, s:s}", "KeyId", key_name(keys[i]).text,
+                                              "KeyArn", keyring_arn_of(keyring, keys[i]).text));
     return items;
 }
 

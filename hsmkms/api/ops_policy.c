@@ -125,8 +125,7 @@ static int publish_region(struct api *api, const struct keyring *keyring, struct
     bool first = true;
     int result = 0;
 
-    while (result == 0 &&
-           catalog_all(keyring->catalog, first ? NULL : &after, &key, 1) == 1) {
+    while (result == 0 && catalog_all(keyring->catalog, first ? NULL : &after, &key, 1) == 1) {
         first = false;
         after = key->record.id;
         result = publish(api, key, err);

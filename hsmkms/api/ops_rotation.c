@@ -55,10 +55,10 @@ int check_rotation_change(struct op_call *c, struct kms_error *err)
 {
     if (check_rotation(c, err) < 0)
         return -1;
-    return key_is_replica(c->key) ? kms_fail(err, KMS_ERR_UNSUPPORTED,
-                                             "%s is not a multi-region primary key.",
-                                             c->key_arn.text)
-                                  : 0;
+    return key_is_replica(c->key)
+               ? kms_fail(err, KMS_ERR_UNSUPPORTED, "%s is not a multi-region primary key.",
+                          c->key_arn.text)
+               : 0;
 }
 
 int op_enable_rotation(struct op_call *c, struct kms_error *err)

@@ -19,7 +19,7 @@ extern const struct pattern pattern_marker;      /* Marker */
 extern const struct pattern pattern_policy;      /* Policy */
 extern const struct pattern pattern_policy_name; /* PolicyName */
 
-extern const struct pattern pattern_region;      /* ReplicaRegion, PrimaryRegion */
+extern const struct pattern pattern_region; /* ReplicaRegion, PrimaryRegion */
 
 extern const struct pattern pattern_grant_name;   /* Name of a grant */
 extern const struct pattern pattern_principal;    /* GranteePrincipal, RetiringPrincipal */

@@ -125,16 +125,15 @@ int reply_key_metadata(const struct keyring *keyring, const struct key *key, jso
                        struct kms_error *err)
 {
     const struct key_record *const record = &key->record;
-    json_auto_t *metadata =
-        json_pack("{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b}",
-                  "AWSAccountId", keyring->account, "KeyId", key_name(key).text, "Arn",
-                  keyring_arn_of(keyring, key).text, "CreationDate",
-                  reply_time(record->created_ms), "Enabled", key->state == KEY_ENABLED,
-                  "Description", record->description ? record->description : "", "KeyUsage",
-                  record->usage, "KeyState", key_state_text(key->state), "Origin", record->origin,
-                  "KeyManager", record->manager, "KeySpec", record->spec, "CustomerMasterKeySpec",
-                  record->spec, reply_algorithms_name(key->usage), reply_algorithms(key), "MultiRegion",
-                  key_is_multi_region(key));
+    json_auto_t *metadata = json_pack(
+        "{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b}", "AWSAccountId",
+        keyring->account, "KeyId", key_name(key).text, "Arn", keyring_arn_of(keyring, key).text,
+        "CreationDate", reply_time(record->created_ms), "Enabled", key->state == KEY_ENABLED,
+        "Description", record->description ? record->description : "", "KeyUsage", record->usage,
+        "KeyState", key_state_text(key->state), "Origin", record->origin, "KeyManager",
+        record->manager, "KeySpec", record->spec, "CustomerMasterKeySpec", record->spec,
+        reply_algorithms_name(key->usage), reply_algorithms(key), "MultiRegion",
+        key_is_multi_region(key));
 
     if (metadata == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");

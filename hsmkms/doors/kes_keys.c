@@ -5,6 +5,7 @@
 #include "hsmkms/doors/json_front.h"
 #include "hsmkms/doors/kes_context.h"
 #include "hsmkms/doors/kes_parts.h"
+#include "hsmkms/keys/identifier.h"
 
 /* Routes about keys, each one operation or a few. */
 
@@ -20,9 +21,7 @@
 
 static bool is_key_id(const char *name)
 {
-    struct uuid unused;
-
-    return uuid_parse(span_text(name), &unused);
+    return identifier_is_key_id(span_text(name));
 }
 
 /* What the operations call a key of this name. */

@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "hsmkms/base/encode.h"
-#include "hsmkms/base/uuid.h"
 #include "hsmkms/doors/json_front.h"
+#include "hsmkms/keys/identifier.h"
 
 /* --- paths ------------------------------------------------------------------------------------ */
 
@@ -85,9 +85,8 @@ bool transit_name_valid(struct span name)
 struct transit_key_id transit_key_id(struct span name)
 {
     struct transit_key_id id = { 0 };
-    struct uuid unused;
 
-    id.is_alias = !uuid_parse(name, &unused);
+    id.is_alias = !identifier_is_key_id(name);
     (void)snprintf(id.text, sizeof(id.text), "%s%.*s", id.is_alias ? "alias/" : "", (int)name.len,
                    (const char *)name.ptr);
     for (char *c = id.text; *c; c++)
@@ -100,7 +99,6 @@ bool transit_name_of_alias(const char *alias, char ret[TRANSIT_NAME_MAX + 1])
 {
     const char *const name = strncmp(alias, "alias/", 6) == 0 ? alias + 6 : "";
     char made[TRANSIT_NAME_MAX + 1];
-    struct uuid unused;
 
     if (strlen(name) > TRANSIT_NAME_MAX || strchr(name, '.'))
         return false;
@@ -108,7 +106,7 @@ bool transit_name_of_alias(const char *alias, char ret[TRANSIT_NAME_MAX + 1])
     for (char *c = made; *c; c++)
         if (*c == '/')
             *c = '.';
-    if (!transit_name_valid(span_text(made)) || uuid_parse(span_text(made), &unused))
+    if (!transit_name_valid(span_text(made)) || identifier_is_key_id(span_text(made)))
         return false;
     memcpy(ret, made, sizeof(made));
     return true;

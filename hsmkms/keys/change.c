@@ -15,7 +15,7 @@ void version_record_done(struct version_record *record)
 
 void change_begin_new(struct change *ret, struct keyring *keyring)
 {
-    (void)pthread_mutex_lock(&keyring->home->change); /* one change at a time, given back by _done */
+    (void)pthread_mutex_lock(&keyring->home->change); /* one at a time, given back by _done */
     ret->keyring = keyring;
 }
 

@@ -45,6 +45,13 @@ static bool parse_key_id(struct span text, struct identifier *ret)
     return parse_mrk(text, &ret->key_id);
 }
 
+bool identifier_is_key_id(struct span text)
+{
+    struct identifier unused;
+
+    return parse_key_id(text, &unused);
+}
+
 /* arn:PARTITION:kms:REGION:ACCOUNT:key/ID or :alias/NAME */
 static bool parse_arn(struct span text, struct identifier *ret)
 {

@@ -23,6 +23,9 @@ struct identifier {
     struct span region, account; /* of an ARN, borrowed */
 };
 
+/* Whether a text is a key id, single-Region or not: well-formed, whether or not there is one. */
+CHECKED bool identifier_is_key_id(struct span text);
+
 /*
  * Reads key id, key ARN, alias name or alias ARN.
  *

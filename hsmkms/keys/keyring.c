@@ -66,8 +66,8 @@ struct arn_text keyring_arn_of(const struct keyring *keyring, const struct key *
 struct arn_text keyring_key_arn(const struct keyring *keyring, const struct uuid *key_id)
 {
     struct key *const key = keyring_find(keyring, key_id);
-    const struct arn_text arn = key ? keyring_arn_of(keyring, key)
-                                    : arn_of_key(keyring, uuid_format(key_id).text);
+    const struct arn_text arn =
+        key ? keyring_arn_of(keyring, key) : arn_of_key(keyring, uuid_format(key_id).text);
 
     key_unref(key);
     return arn;

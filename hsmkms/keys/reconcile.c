@@ -192,8 +192,8 @@ static int compare_objects(struct keyring *keyring, struct key *key,
     return 0;
 }
 
-static int for_region(struct keyring *keyring, const struct inventory *inventory,
-                      settle_fn *settle, struct kms_error *err)
+static int for_region(struct keyring *keyring, const struct inventory *inventory, settle_fn *settle,
+                      struct kms_error *err)
 {
     struct uuid last, *after = NULL;
     struct key *key = NULL;
@@ -225,8 +225,7 @@ static int note_known(struct keyring *keyring, struct key *key, const struct inv
     (void)keyring;
     (void)err;
     for (size_t i = 0; i < key->version_count; i++) {
-        const struct uuid *const found =
-            find(inventory, &key->versions[i].record.id);
+        const struct uuid *const found = find(inventory, &key->versions[i].record.id);
         if (found)
             inventory->known[found - inventory->ids] = true;
     }
