@@ -181,13 +181,23 @@ static json_t *http_json(struct http_server *http)
                      "Throttled",   (json_int_t)now.throttled);
 }
 
+static json_t *regions_json(const struct admin_services *services)
+{
+    json_t *const names = json_array();
+
+    for (const struct keyring *each = services->keyring; each; each = each->next)
+        (void)json_array_append_new(names, json_string(each->region));
+    return names;
+}
+
 static json_t *status_json(const struct admin_services *services)
 {
     const int64_t uptime_s = (clock_mono_us() - services->started_us) / INT64_C(1000000);
 
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:o*, s:o, s:o*}",
+    return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o*, s:o, s:o*}",
                      "Account",       services->account,
                      "Region",        services->region,
+                     "Regions",       regions_json(services),
                      "UptimeSeconds", (json_int_t)uptime_s,
                      "CustomerKeys",  (json_int_t)keyring_count(services->keyring),
                      "StoreSequence", (json_int_t)store_sequence(services->store),
