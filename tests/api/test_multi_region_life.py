@@ -2,6 +2,7 @@
 
 import datetime
 import http.client
+import threading
 import time
 
 import pytest
@@ -182,3 +183,54 @@ def test_the_primary_goes_last(new_rig):
     assert [r["awsRegion"] for r in ends] == [SECOND, THIRD, HOME]
     assert all(r["resources"][0]["ARN"].endswith(name) for r in ends)
     world.service.audit_verify()
+
+
+# --- all at once ----------------------------------------------------------------------------------
+
+def test_regions_work_while_the_family_changes(shared):
+    """Rotations, moves of the primary and replicas that come, while all regions use the key."""
+    name = shared.family(SECOND)
+    blobs, faults_seen, stop = [], [], threading.Event()
+
+    def use(region):
+        while not stop.is_set():
+            made = shared.call(region, "GenerateDataKey", KeyId=name, KeySpec="AES_128")
+            other = SECOND if region == HOME else HOME
+            opened = shared.call(other, "Decrypt", CiphertextBlob=made.json.get("CiphertextBlob"))
+            if opened.status != 200 or opened.json["Plaintext"] != made.json["Plaintext"]:
+                faults_seen.append((made.text[:200], opened.text[:200]))
+            blobs.append(made.json["CiphertextBlob"])
+
+    users = [threading.Thread(target=use, args=(region,)) for region in (HOME, SECOND) * 2]
+    for each in users:
+        each.start()
+    try:
+        lead, heir = HOME, SECOND
+        for _ in range(8):
+            shared.ok(lead, "RotateKeyOnDemand", KeyId=name)
+            shared.ok(lead, "UpdatePrimaryRegion", KeyId=name, PrimaryRegion=heir)
+            lead, heir = heir, lead
+        shared.ok(lead, "ReplicateKey", KeyId=name, ReplicaRegion=THIRD)
+    finally:
+        stop.set()
+        for each in users:
+            each.join()
+    assert not faults_seen and len(blobs) > 20
+    assert all(shared.call(THIRD, "Decrypt", CiphertextBlob=blob).status == 200 for blob in blobs[:200])
+    assert len({shared.material(region, name) for region in REGIONS}) == 1
+
+
+def test_one_of_many_replications_wins(shared):
+    name = shared.primary()
+    answers = []
+
+    def replicate():
+        answers.append(shared.call(HOME, "ReplicateKey", KeyId=name, ReplicaRegion=SECOND))
+
+    threads = [threading.Thread(target=replicate) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(a.type for a in answers) == [""] + 7 * ["AlreadyExistsException"]
+    assert len(shared.metadata(HOME, name)["MultiRegionConfiguration"]["ReplicaKeys"]) == 1
