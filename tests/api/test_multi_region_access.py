@@ -139,3 +139,24 @@ def test_records_name_their_region(shared):
     record, arns = found["UpdatePrimaryRegion"][-1]
     assert set(arns) == {home, second} and record["requestParameters"]["primaryRegion"] == SECOND
     shared.service.audit_verify()
+
+
+# --- operators ------------------------------------------------------------------------------------
+
+def test_operators_name_keys_of_all_regions(shared):
+    admin = shared.service.admin
+    name = shared.family(SECOND)
+    there = shared.metadata(SECOND, name)["Arn"]
+    someone = user(shared, allow("kms:Encrypt", there))
+    answers = [json.loads(admin("explain", "--as", someone.arn, "--action", "kms:Encrypt", "--key",
+                                key).stdout)["Allowed"] for key in (name, there)]
+    assert answers == [False, True]
+    policy = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": someone.arn}, "Action": "kms:*", "Resource": "*"}]}
+    shared[SECOND].put_key_policy(KeyId=name, PolicyName="default", Policy=json.dumps(policy),
+                                  BypassPolicyLockoutSafetyCheck=True)
+    refused("AccessDeniedException", shared[SECOND].describe_key, KeyId=name)
+    shared[HOME].describe_key(KeyId=name)
+    assert json.loads(admin("key-policy", "reset", there).stdout) == {"KeyId": there}
+    shared[SECOND].describe_key(KeyId=name)
+    assert json.loads(admin("status").stdout)["Regions"] == list(REGIONS)

@@ -97,6 +97,8 @@ static void test_transit_names(void **state)
         { "A-b_9", "alias/A-b_9" },
         { "e0a3.4155.1", "alias/e0a3/4155/1" },
         { "00000000-0000-4000-8000-000000000000", "00000000-0000-4000-8000-000000000000" },
+        { "mrk-1234abcd12ab34cd56ef1234567890ab", "mrk-1234abcd12ab34cd56ef1234567890ab" },
+        { "mrk-1234abcd12ab34cd56ef1234567890aB", "alias/mrk-1234abcd12ab34cd56ef1234567890aB" },
         { "", NULL },
         { "-a", NULL },
         { "a-", NULL },
@@ -127,6 +129,7 @@ static void test_transit_name_of_alias(void **state)
         "alias/",    "alias/-a",  "alias/a/",
         "alias//a",  "a",         "",
         "alias/a:b", "alias/a.b", "alias/00000000-0000-4000-8000-000000000000",
+        "alias/mrk-1234abcd12ab34cd56ef1234567890ab",
     };
     char name[TRANSIT_NAME_MAX + 1];
 
