@@ -275,6 +275,7 @@ static void test_a_budget_is_one_for_all_regions(void **state)
         const long long before = atomic_load(&key_current(here)->budget->used);
         AUTO(buf) one = wrap(HOME, &family);
         AUTO(buf) two = wrap(SECOND, &family);
+        CHECK(one.len == two.len);
         CHECK(atomic_load(&key_current(here)->budget->used) == before + 2);
         key_unref(here);
         key_unref(there);
@@ -293,6 +294,7 @@ static void test_a_used_up_budget_is_renewed_from_any_region(void **state)
     assert_int_equal(lifecycle_due(at(SECOND), there), DUE_NOTHING);
     for (int64_t i = 0; i <= rig.limits.gcm_rotate; i++) {
         AUTO(buf) blob = wrap(SECOND, &family);
+        CHECK(blob.len == 4 + ENVELOPE_OVERHEAD);
     }
     assert_int_equal(lifecycle_due(at(SECOND), there), DUE_BUDGET_ROTATION);
     CHECK_OK(lifecycle_rotate(at(SECOND), &there->record.id, ROTATE_BUDGET, &err), err);
