@@ -171,5 +171,6 @@ int check_move_primary(struct op_call *c, struct kms_error *err)
 int op_move_primary(struct op_call *c, struct kms_error *err)
 {
     return multi_region_move_primary(c->keyring, &c->key->record.id,
-                                     OP_REQUEST(move_primary, c)->region, err);
+                                     OP_REQUEST(move_primary, c)->region,
+                                     c->other ? &c->other->record.id : NULL, err);
 }

@@ -147,7 +147,7 @@ int multi_region_may_move(const struct keyring *keyring, const struct key *key, 
 }
 
 int multi_region_move_primary(struct keyring *keyring, const struct uuid *id, const char *region,
-                              struct kms_error *err)
+                              const struct uuid *heir, struct kms_error *err)
 {
     AUTO(change) change = { 0 };
 
@@ -155,8 +155,9 @@ int multi_region_move_primary(struct keyring *keyring, const struct uuid *id, co
         multi_region_may_move(keyring, change.next, region, err) < 0)
         return -1;
     struct relative *const to = change_relative(&change, region);
-    if (to == NULL)
-        return kms_fail_detail(err, KMS_ERR_INTERNAL, "a replica is no relative");
+    if (to == NULL || heir == NULL || !uuid_equal(&to->next->record.id, heir))
+        return kms_fail(err, KMS_ERR_DEPENDENCY_TIMEOUT,
+                        "The replica was changed by another request at the same time.");
     if (record_set_text(&change.next->record.role, "REPLICA", err) < 0 ||
         record_set_text(&to->next->record.role, "PRIMARY", err) < 0)
         return -1;

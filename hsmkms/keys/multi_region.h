@@ -39,10 +39,16 @@ CHECKED int multi_region_may_replicate(const struct keyring *keyring, const stru
 
 /*
  * Lets the replica of a region lead, and makes the primary its replica. Both must be enabled.
+ *
+ * heir    the replica for which it was allowed; where another one is there by now the caller has to
+ *         ask again: DEPENDENCY_TIMEOUT, which clients repeat by themselves. NULL: none was found
  * Errors: as key_may; UNSUPPORTED (no primary); VALIDATION (it is there); NOT_FOUND (no replica)
  */
 CHECKED int multi_region_move_primary(struct keyring *keyring, const struct uuid *id,
-                                      const char *region, struct kms_error *err);
+                                      const char *region, const struct uuid *heir,
+                                      struct kms_error *err);
+
+/* The same refusals for a snapshot, before anything is written down. */
 CHECKED int multi_region_may_move(const struct keyring *keyring, const struct key *key,
                                   const char *region, struct kms_error *err);
 

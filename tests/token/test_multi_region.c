@@ -425,13 +425,19 @@ static void test_the_primary_moves_or_stays(void **state)
     struct kms_error err = { 0 };
 
     (void)state;
-    CHECK_FAILS(multi_region_move_primary(at(SECOND), &there, HOME, &err), err,
+    CHECK_FAILS(multi_region_move_primary(at(SECOND), &there, HOME, &here, &err), err,
                 KMS_ERR_UNSUPPORTED);
-    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, HOME, &err), err, KMS_ERR_VALIDATION);
-    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, THIRD, &err), err, KMS_ERR_NOT_FOUND);
-    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, "us-west-2", &err), err,
+    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, HOME, &here, &err), err,
+                KMS_ERR_VALIDATION);
+    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, THIRD, NULL, &err), err,
                 KMS_ERR_NOT_FOUND);
-    CHECK_OK(multi_region_move_primary(at(HOME), &here, SECOND, &err), err);
+    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, "us-west-2", NULL, &err), err,
+                KMS_ERR_NOT_FOUND);
+    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, SECOND, NULL, &err), err,
+                KMS_ERR_DEPENDENCY_TIMEOUT); /* nobody was asked for it */
+    CHECK_FAILS(multi_region_move_primary(at(HOME), &here, SECOND, &here, &err), err,
+                KMS_ERR_DEPENDENCY_TIMEOUT);
+    CHECK_OK(multi_region_move_primary(at(HOME), &here, SECOND, &there, &err), err);
     for (int i = 0; i < 2; i++) {
         struct key *const old = member(HOME, &family), *const new = member(SECOND, &family);
         CHECK(key_is_replica(old) && key_is_primary(new));
