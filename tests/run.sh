@@ -100,6 +100,14 @@ install_node_packages()
     npm ci --prefix build/node --no-audit --no-fund --ignore-scripts
 }
 
+# The newest public model of the API, at the version of botocore.txt, below build/.
+install_model()
+{
+  [[ ! build/botocore/botocore -nt tests/api/botocore.txt ]] || return 0
+  rm -rf build/botocore && /usr/bin/python3 -m pip install --quiet --no-deps --require-hashes \
+    --target build/botocore --requirement tests/api/botocore.txt && touch build/botocore/botocore
+}
+
 # The Go client, at the versions of go.mod and go.sum, below build/.
 build_go_journey()
 {
@@ -116,6 +124,7 @@ section_packages()
   # what cannot be had is skipped by its test, which says why
   logged ruby packages_install ruby-aws-sdk-kms || echo "AWS SDK for Ruby: not to be had here"
   logged opencryptoki packages_install opencryptoki || echo "openCryptoki: not to be had here"
+  logged model install_model || echo "the newest model of the API: not to be had here"
   logged go-journey build_go_journey || echo "AWS SDK for Go: not to be had here"
   # without them the suite of public vectors prints why it was skipped
   logged sigv4-vectors tests/vectors/fetch_sigv4.sh || echo "public SigV4 vectors: not to be had here"

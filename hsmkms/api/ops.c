@@ -61,6 +61,8 @@ const struct op ops[] = {
     { "GenerateMac",                     &mac_shape,                resolve_name,          CRYPTO,     READS,          check_mac,        op_mac, KMS },
     { "VerifyMac",                       &verify_mac_shape,         resolve_name,          CRYPTO,     READS,          check_mac,        op_verify_mac, KMS },
     { "DeriveSharedSecret",              &agree_shape,              resolve_name,          CRYPTO,     READS,          check_agree,      op_agree, KMS },
+    { "Encapsulate",                     &kem_shape,                resolve_name,          CRYPTO,     READS,          check_kem,        op_kem, KMS },
+    { "Decapsulate",                     &open_kem_shape,           resolve_name,          CRYPTO,     READS,          check_kem,        op_kem, KMS },
 
     { "CreateAlias",                     &alias_and_key_shape,      resolve_new_alias,     EDIT,       CHANGES,        NULL,             op_create_alias, KMS },
     { "UpdateAlias",                     &alias_and_key_shape,      resolve_moved_alias,   EDIT,       CHANGES,        NULL,             op_update_alias, KMS },

@@ -49,6 +49,10 @@ op_step check_mac, op_mac, op_verify_mac;
 extern const struct request_shape agree_shape;
 op_step check_agree, op_agree;
 
+/* ops_kem.c */
+extern const struct request_shape kem_shape, open_kem_shape;
+op_step check_kem, op_kem;
+
 /* ops_aliases.c */
 extern const struct request_shape alias_and_key_shape, alias_shape, list_aliases_shape;
 op_step op_create_alias, op_update_alias, op_delete_alias, op_list_aliases;

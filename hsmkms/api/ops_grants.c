@@ -36,6 +36,8 @@ static const char *const grant_operations[] = { "Decrypt",
                                                 "GenerateMac",
                                                 "VerifyMac",
                                                 "DeriveSharedSecret",
+                                                "Encapsulate",
+                                                "Decapsulate",
                                                 NULL };
 
 /* clang-format off */
@@ -165,6 +167,8 @@ static const struct {
     { "GenerateMac", "GENERATE_VERIFY_MAC", ANY_KEY },
     { "VerifyMac", "GENERATE_VERIFY_MAC", ANY_KEY },
     { "DeriveSharedSecret", "KEY_AGREEMENT", ANY_KEY },
+    { "Encapsulate", "ENCAPSULATE_DECAPSULATE", ANY_KEY },
+    { "Decapsulate", "ENCAPSULATE_DECAPSULATE", ANY_KEY },
     { "GetPublicKey", NULL, ASYMMETRIC_KEY },
 };
 

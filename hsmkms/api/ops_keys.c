@@ -33,6 +33,7 @@ struct list_keys_request {
     struct request_head head;
     int64_t limit;
     const char *marker;
+    struct string_list owners;
 };
 
 struct update_description_request {
@@ -44,6 +45,8 @@ struct schedule_deletion_request {
     struct request_head head;
     int64_t days;
 };
+
+static const char *const owners[] = { "SELF", "OTHER_ACCOUNTS_VIA_RAM", NULL };
 
 /* The first text of each is the default. */
 static const char *const usages[] = { "ENCRYPT_DECRYPT",         "SIGN_VERIFY",
@@ -96,7 +99,7 @@ static const struct field create_key_fields[] = {
     { "KeySpec",               OPTIONAL, AT(create_key, ENUM, spec), 0, 0, .log = FILLED, .texts = specs, .slot = KMS_KEY_SPEC, .preset = "SYMMETRIC_DEFAULT" },
     { "Origin",                PRESET,   AT(create_key, ENUM, origin), 0, 0, .log = FILLED, .texts = origins, .slot = KMS_KEY_ORIGIN },
     { "CustomKeyStoreId",      OPTIONAL, AT(create_key, STRING, key_store), 1, 64, .log = LOGGED },
-    { "XksKeyId",              OPTIONAL, AT(create_key, STRING, xks_key), 1, 128, .log = LOGGED },
+    { "XksKeyId",              OPTIONAL, AT(create_key, STRING, xks_key), 1, 128, .log = LOGGED, .pattern = &pattern_xks_key },
     { "BypassPolicyLockoutSafetyCheck", OPTIONAL, AT(create_key, BOOL, bypass), 0, 1, .log = FILLED, .slot = KMS_BYPASS_LOCKOUT_CHECK },
     { "MultiRegion",           OPTIONAL, AT(create_key, BOOL, multi_region), 0, 1, .log = FILLED, .slot = KMS_MULTI_REGION, .preset = "false" },
     { "Tags",                  OPTIONAL, AT(create_key, TAGS, tags), 0, 1000, .log = LOGGED },
@@ -117,6 +120,7 @@ static const struct field key_only_fields[] = {
 static const struct field list_keys_fields[] = {
     LIMIT_ROW(list_keys),
     MARKER_ROW(list_keys),
+    { "ResourceOwners", OPTIONAL, AT(list_keys, STRINGS, owners), 1, 2, .log = LOGGED, .texts = owners },
     { 0 },
 };
 
@@ -281,6 +285,17 @@ static json_t *key_entries(const struct keyring *keyring, struct key *const *key
     return items;
 }
 
+/* The account's own keys are asked for; nobody shares keys through AWS RAM here. */
+static bool wants_own(const struct op_call *c)
+{
+    const struct string_list *const list = &OP_REQUEST(list_keys, c)->owners;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], owners[0]) == 0)
+            return true;
+    return list->count == 0;
+}
+
 int op_list_keys(struct op_call *c, struct kms_error *err)
 {
     static const struct page_size size = { .preset = 100, .most = 1000 };
@@ -298,7 +313,7 @@ int op_list_keys(struct op_call *c, struct kms_error *err)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a list");
 
     const size_t got =
-        op_is_stranger(c)
+        op_is_stranger(c) || !wants_own(c)
             ? 0
             : catalog_keys(c->keyring->catalog, after.len ? &last : NULL, keys, limit + 1);
     const size_t shown = got < limit ? got : limit;

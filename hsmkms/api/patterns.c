@@ -45,24 +45,57 @@ static bool allows_external_id(uint32_t code)
     return allows_session_name(code) || code == ':' || code == '/';
 }
 
-const struct pattern pattern_session_name = { "[\\w+=,.@-]*", allows_session_name };
-const struct pattern pattern_external_id = { "[\\w+=,.@:\\/-]*", allows_external_id };
-const struct pattern pattern_grant_name = { "^[a-zA-Z0-9:/_-]+$", allows_alias };
-const struct pattern pattern_principal = { "^[\\w+=,.@:/-]+$", allows_external_id };
-const struct pattern pattern_region = { "^([a-z]+-){2,3}\\d+$", allows_region };
-const struct pattern pattern_alias = { "^[a-zA-Z0-9:/_-]+$", allows_alias };
-const struct pattern pattern_marker = { "[\\u0020-\\u00FF]*", allows_marker };
-const struct pattern pattern_policy = { "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+", allows_policy };
-const struct pattern pattern_policy_name = { "[\\w]+", allows_policy_name };
+static bool allows_xks_key(uint32_t code)
+{
+    return is_alphanumeric(code) || code == '-' || code == '_' || code == '.';
+}
+
+static bool allows_service(uint32_t code)
+{
+    return is_alphanumeric(code) || code == '-' || code == '.';
+}
+
+/* Three labels or more, none empty. */
+static bool fits_service(struct span text)
+{
+    size_t dots = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] != '.')
+            continue;
+        if (i == 0 || i + 1 == text.len || text.ptr[i - 1] == '.')
+            return false;
+        dots++;
+    }
+    return dots >= 2;
+}
+
+const struct pattern pattern_service = {
+    "^([A-Za-z0-9\\-]+)\\.([A-Za-z0-9\\-]+)(\\.[A-Za-z0-9\\-]+)+$", allows_service, fits_service
+};
+const struct pattern pattern_xks_key = { "^[a-zA-Z0-9-_.]+$", allows_xks_key, NULL };
+const struct pattern pattern_session_name = { "[\\w+=,.@-]*", allows_session_name, NULL };
+const struct pattern pattern_external_id = { "[\\w+=,.@:\\/-]*", allows_external_id, NULL };
+const struct pattern pattern_grant_name = { "^[a-zA-Z0-9:/_-]+$", allows_alias, NULL };
+const struct pattern pattern_principal = { "^[\\w+=,.@:/-]+$", allows_external_id, NULL };
+const struct pattern pattern_region = { "^([a-z]+-){2,3}\\d+$", allows_region, NULL };
+const struct pattern pattern_alias = { "^[a-zA-Z0-9:/_-]+$", allows_alias, NULL };
+const struct pattern pattern_marker = { "[\\u0020-\\u00FF]*", allows_marker, NULL };
+const struct pattern pattern_policy = { "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+", allows_policy,
+                                        NULL };
+const struct pattern pattern_policy_name = { "[\\w]+", allows_policy_name, NULL };
 
 bool pattern_matches(const struct pattern *pattern, struct span text)
 {
+    const struct span whole = text;
     uint32_t code = 0;
 
     while (utf8_take(&text, &code))
         if (!pattern->allows(code))
             return false;
-    return true; /* an empty text breaks its length rule, and is reported once */
+    if (whole.len == 0)
+        return true; /* an empty text breaks its length rule, and is reported once */
+    return pattern->fits == NULL || pattern->fits(whole);
 }
 
 /* Bytes of a character by its first byte (RFC 3629 section 3). */

@@ -12,6 +12,7 @@
 struct pattern {
     const char *text;              /* as ValidationException shows it */
     bool (*allows)(uint32_t code); /* one character of the text */
+    bool (*fits)(struct span text); /* the whole of it, its characters allowed; NULL: always */
 };
 
 extern const struct pattern pattern_alias;       /* AliasName */
@@ -25,6 +26,8 @@ extern const struct pattern pattern_grant_name;   /* Name of a grant */
 extern const struct pattern pattern_principal;    /* GranteePrincipal, RetiringPrincipal */
 extern const struct pattern pattern_session_name; /* RoleSessionName, SourceIdentity */
 extern const struct pattern pattern_external_id;  /* ExternalId */
+extern const struct pattern pattern_service;      /* GranteeServicePrincipal and its like */
+extern const struct pattern pattern_xks_key;      /* XksKeyId */
 
 CHECKED bool pattern_matches(const struct pattern *pattern, struct span text);
 

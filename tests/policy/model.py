@@ -21,7 +21,7 @@ from operands import Malformed, fold
 
 GRANTABLE = """Encrypt Decrypt ReEncryptFrom ReEncryptTo GenerateDataKey
     GenerateDataKeyWithoutPlaintext GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext Sign
-    Verify GenerateMac VerifyMac DeriveSharedSecret GetPublicKey CreateGrant DescribeKey
+    Verify GenerateMac VerifyMac DeriveSharedSecret Encapsulate Decapsulate GetPublicKey CreateGrant DescribeKey
     RetireGrant""".split()
 ACROSS_ACCOUNTS = GRANTABLE + "RevokeGrant ListGrants GetKeyRotationStatus".split()
 OWN_ACCOUNT_ONLY = """GetKeyPolicy PutKeyPolicy ListKeyPolicies ListResourceTags TagResource

@@ -379,6 +379,26 @@ static void test_logged_members(void **state)
     CHECK(nothing == NULL);
 }
 
+/* A rule about the whole of a text, after one about its characters. */
+static void test_service_principals(void **state)
+{
+    static const struct {
+        const char *text;
+        bool good;
+    } rows[] = {
+        { "ec2.amazonaws.com", true }, { "a.b.c.d", true },  { "a-1.b.c", true },
+        { "amazonaws.com", false },    { "ec2", false },     { ".a.b.c", false },
+        { "a.b.c.", false },           { "a..b.c", false },  { "...", false },
+        { "a.b.c/d", false },          { "a.b_c.d", false }, { "\xc3\xa9.b.c", false },
+        { "", true }, /* the length rule's to say */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (pattern_matches(&pattern_service, span_text(rows[i].text)) != rows[i].good)
+            fail_msg("%s", rows[i].text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_constraints),
         cmocka_unit_test(test_long_messages_stay_texts),
         cmocka_unit_test(test_logged_members),
+        cmocka_unit_test(test_service_principals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,130 @@
+"""The service against the public model: every operation, every request member, every constraint.
+
+What differs on purpose stands in one of two tables with its reason, and nothing may stand there that
+does not differ.
+"""
+
+import pytest
+
+import model
+
+NOT_MADE = {  # operation: why it has no row
+    "GetParametersForImport": "imported key material",
+    "ImportKeyMaterial": "imported key material",
+    "DeleteImportedKeyMaterial": "imported key material",
+    "CreateCustomKeyStore": "custom key stores",
+    "ConnectCustomKeyStore": "custom key stores",
+    "DescribeCustomKeyStores": "custom key stores",
+    "DisconnectCustomKeyStore": "custom key stores",
+    "UpdateCustomKeyStore": "custom key stores",
+    "DeleteCustomKeyStore": "custom key stores",
+    "GetKeyLastUsage": "records of use",
+    "ReplicateKey": "multi-Region keys",
+    "UpdatePrimaryRegion": "multi-Region keys",
+}
+
+WINDOW = "the model says 1 to 365 days, the service has always answered 7 to 30"
+REPEATS = "there is one modifier; a list that repeats it is refused"
+INSIDE = "what is inside is not looked at: whatever it is, the request is refused"
+
+DIFFERENT = {  # (operation, member, constraint): why ours is another
+    ("ScheduleKeyDeletion", "PendingWindowInDays", "min"): WINDOW,
+    ("ScheduleKeyDeletion", "PendingWindowInDays", "max"): WINDOW,
+    ("Decrypt", "DryRunModifiers", "max"): REPEATS,
+    ("ReEncrypt", "DryRunModifiers", "max"): REPEATS,
+    ("CreateGrant", "Operations", "min"): "a grant of nothing is refused",
+    ("CreateGrant", "Operations", "max"): "every list has a maximum",
+    ("CreateKey", "Tags", "max"): "every list has a maximum; more than 50 tags are a TagException",
+    ("TagResource", "Tags", "max"): "every list has a maximum; more than 50 tags are a TagException",
+    ("UntagResource", "TagKeys", "max"): "every list has a maximum",
+    ("Decrypt", "Recipient", "kind"): INSIDE,
+    ("GenerateDataKey", "Recipient", "kind"): INSIDE,
+    ("GenerateDataKeyPair", "Recipient", "kind"): INSIDE,
+    ("GenerateRandom", "Recipient", "kind"): INSIDE,
+    ("DeriveSharedSecret", "Recipient", "kind"): INSIDE,
+}
+
+# what a member of each type may be in a field table
+KINDS = {"string": {"string"}, "blob": {"blob"}, "integer": {"int"}, "boolean": {"bool"},
+         "map": {"context"}, "list": {"strings", "tags"}, "structure": {"constraints"},
+         "timestamp": {"time", "other"}}
+
+TAG = {"TagKey": (1, 128), "TagValue": (0, 256)}  # as fields.c checks the elements of a list of tags
+
+
+def differences(shape, required, row):
+    """Names of the constraints in which a row is not as the model says."""
+    wanted = {"enum"} if "enum" in shape else KINDS[shape["type"]]
+    if row["required"] != required:
+        yield "required"
+    if row["kind"] not in wanted:
+        yield "kind"
+        return
+    if "enum" in shape:
+        if set(shape["enum"]) != set(row["texts"]):
+            yield "enum"
+    elif shape["type"] in ("string", "blob", "integer", "list"):
+        yield from bounds(shape, row)
+    if shape.get("pattern") != row.get("pattern"):
+        yield "pattern"
+    if shape["type"] == "list":
+        yield from element_differences(shape["element"], row)
+
+
+def bounds(shape, row):
+    if shape.get("min", 0) != row["min"]:
+        yield "min"
+    if shape.get("max") != row["max"]:
+        yield "max"
+
+
+def element_differences(element, row):
+    if "enum" in element:
+        if set(element["enum"]) != set(row["texts"]):
+            yield "element enum"
+    elif element["type"] == "structure":
+        sizes = {name: (s.get("min", 0), s["max"]) for name, s in element["inner"].items()}
+        if sizes != TAG or set(element["required"]) != set(TAG):
+            yield "element"
+    elif (element.get("min", 0), element.get("max"), element.get("pattern")) != (1, row["item_max"], None):
+        yield "element"
+
+
+@pytest.fixture(params=["HSMKMS_MODEL", "pinned", "distribution"])
+def public(request):
+    if request.param not in model.found():
+        pytest.skip(f"no {request.param} model here")
+    return model.Model(model.found()[request.param])
+
+
+def test_every_operation_has_a_row(public):
+    missing = set(public.operations) - set(model.rows()) - set(NOT_MADE)
+    assert not missing, f"neither made nor explained: {sorted(missing)}"
+
+
+def test_what_is_explained_is_so():
+    assert not set(NOT_MADE) & set(model.rows()), "has a row by now: take it off NOT_MADE"
+    assert set(NOT_MADE) <= set(model.newest().operations)
+
+
+def test_no_row_is_invented():
+    assert not set(model.rows()) - set(model.newest().operations)
+
+
+def test_every_member_has_a_field():
+    public = model.newest()
+    missing = [f"{operation}.{name}" for operation, fields in model.rows().items()
+               for name in public.members(operation) if name not in fields]
+    invented = [f"{operation}.{name}" for operation, fields in model.rows().items()
+                for name in fields if name not in public.members(operation)]
+    assert (missing, invented) == ([], [])
+
+
+def test_every_constraint_is_kept():
+    public = model.newest()
+    found = {(operation, name, what)
+             for operation, fields in model.rows().items()
+             for name, (shape, required) in public.members(operation).items() if name in fields
+             for what in differences(shape, required, fields[name])}
+    assert sorted(found - set(DIFFERENT)) == [], "not as in the model, and no reason given"
+    assert sorted(set(DIFFERENT) - found) == [], "no longer different: take it off DIFFERENT"
