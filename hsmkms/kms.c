@@ -390,6 +390,7 @@ static int open_api(struct kms *kms, struct kms_error *err)
         .clock = &kms->clock,
         .log = &kms->log,
         .due_check_s = kms->settings.keys_due_check,
+        .last_use_save_s = kms->settings.keys_last_use_save,
         .notary = kms->notary,
     };
 

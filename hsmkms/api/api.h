@@ -24,6 +24,7 @@ struct api_config {
     const struct clock *clock;
     const struct log *log;
     int64_t due_check_s;
+    int64_t last_use_save_s; /* how often the last uses of keys are written to the database */
     struct notary *notary; /* NULL: the audit trail is not signed */
 };
 

@@ -140,6 +140,8 @@ int audit_call_format(const struct op_call *c, enum audit_phase phase, struct bu
 
     record.phase = phase;
     record.event_name = c->op->name;
+    if (phase != AUDIT_INTENT)
+        record.event_id = c->event_id;
     record.read_only = c->op->effect == OP_READS;
     record.request_parameters = parameters;
     record.response_elements = answer;

@@ -4,6 +4,7 @@
 
 #include "hsmkms/api/audit_call.h"
 #include "hsmkms/api/facts.h"
+#include "hsmkms/api/last_use.h"
 #include "hsmkms/api/metrics.h"
 #include "hsmkms/api/ops.h"
 #include "hsmkms/keys/regions.h"
@@ -313,6 +314,7 @@ void api_call_run(struct api *api, struct api_call *call)
                          .op = op_find(call->service, call->operation),
                          .keyring = op_keyring(api, call),
                          .phase = AUDIT_CALL,
+                         .event_id = uuid_random(),
                          .now_ms = clock_wall_ms(api->config.clock) };
     struct ending *const ending = malloc(sizeof(*ending));
 
@@ -328,5 +330,7 @@ void api_call_run(struct api *api, struct api_call *call)
     const bool done = dispatch_gate(&c, &call->err) == 0 && c.op->run(&c, &call->err) == 0;
     if (!done && call->err.code == KMS_ERR_NONE) /* never a success by mistake */
         (void)kms_fail_detail(&call->err, KMS_ERR_INTERNAL, "failed without a reason");
+    if (done)
+        last_use_note(&c);
     record_and_end(&c, ending);
 }

@@ -78,6 +78,7 @@ enum op_answer_log {
 struct op_demand {
     const char *action; /* NULL: the operation's name */
     enum key_use use;
+    bool tracked;       /* a success is what GetKeyLastUsage tells of */
 };
 
 struct op {
@@ -116,7 +117,9 @@ struct op_call {
     struct authorized authorized;      /* how the question about the first key was decided */
     int64_t now_ms;                    /* one reading of the clock for all decisions */
     struct uuid_text version;                      /* of the key, that was used; "" for none */
+    struct uuid version_id, other_version_id;      /* of each key, that was used */
     char material_id[65], other_material_id[65];
+    struct uuid event_id; /* of the audit record: a read's only one, a change's result */
     enum audit_phase phase;
     bool reserved; /* a place in the audit queue is held */
 };

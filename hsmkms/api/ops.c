@@ -8,18 +8,19 @@
  */
 /* clang-format off */
 /* What is asked of the first and of the second key. */
-#define ASKED(use) { NULL, use }, { NULL, KEY_USE_READ }
+#define ASKED(use) { NULL, use, false }, { NULL, KEY_USE_READ, false }
 #define NO_KEY     ASKED(KEY_USE_READ)
 #define READ       ASKED(KEY_USE_READ)
-#define CRYPTO     ASKED(KEY_USE_CRYPTO)
-#define CRYPTO_BOTH { NULL, KEY_USE_CRYPTO }, { NULL, KEY_USE_CRYPTO }
+#define CRYPTO      { NULL, KEY_USE_CRYPTO, true }, { NULL, KEY_USE_READ, false }
+#define STEADY_BOTH { NULL, KEY_USE_CRYPTO, false }, { NULL, KEY_USE_CRYPTO, false }
+#define PUBLIC      ASKED(KEY_USE_CRYPTO)
 #define EDIT       ASKED(KEY_USE_EDIT)
 #define SWITCH     ASKED(KEY_USE_SWITCH)
 #define ROTATION   ASKED(KEY_USE_ROTATION)
 #define SCHEDULE   ASKED(KEY_USE_SCHEDULE)
 #define CANCEL     ASKED(KEY_USE_CANCEL)
 #define GRANT      ASKED(KEY_USE_GRANT)
-#define RE_ENCRYPT { "ReEncryptFrom", KEY_USE_CRYPTO }, { "ReEncryptTo", KEY_USE_CRYPTO }
+#define RE_ENCRYPT { "ReEncryptFrom", KEY_USE_CRYPTO, true }, { "ReEncryptTo", KEY_USE_CRYPTO, true }
 
 /* What it does, and what the audit trail keeps of its answer. */
 #define READS          OP_READS, ANSWER_UNLOGGED
@@ -45,6 +46,7 @@ const struct op ops[] = {
     { "DisableKey",                      &key_only_shape,           resolve_id,            SWITCH,     CHANGES_KEY,    NULL,             op_disable_key, KMS },
     { "ScheduleKeyDeletion",             &schedule_deletion_shape,  resolve_id,            SCHEDULE,   CHANGES_ANSWER, NULL,             op_schedule_deletion, KMS },
     { "CancelKeyDeletion",               &key_only_shape,           resolve_id,            CANCEL,     CHANGES_KEY,    NULL,             op_cancel_deletion, KMS },
+    { "GetKeyLastUsage",                 &key_only_shape,           resolve_id,            READ,       READS,          NULL,             op_last_usage, KMS },
 
     { "Encrypt",                         &encrypt_shape,            resolve_name,          CRYPTO,     READS,          check_encrypt,    op_encrypt, KMS },
     { "Decrypt",                         &decrypt_shape,            resolve_blob,          CRYPTO,     READS,          check_decrypt,    op_decrypt, KMS },
@@ -55,7 +57,7 @@ const struct op ops[] = {
     { "GenerateDataKeyPairWithoutPlaintext", &pair_without_shape,   resolve_name,          CRYPTO,     READS,          check_data_pair,  op_data_pair_without, KMS },
     { "GenerateRandom",                  &random_shape,             NULL,                  NO_KEY,     READS,          check_random,     op_random, KMS },
 
-    { "GetPublicKey",                    &public_key_shape,         resolve_name,          CRYPTO,     READS,          check_public_key, op_public_key, KMS },
+    { "GetPublicKey",                    &public_key_shape,         resolve_name,          PUBLIC,     READS,          check_public_key, op_public_key, KMS },
     { "Sign",                            &sign_shape,               resolve_name,          CRYPTO,     READS,          check_sign,       op_sign, KMS },
     { "Verify",                          &verify_shape,             resolve_name,          CRYPTO,     READS,          check_sign,       op_verify, KMS },
     { "GenerateMac",                     &mac_shape,                resolve_name,          CRYPTO,     READS,          check_mac,        op_mac, KMS },
@@ -84,7 +86,7 @@ const struct op ops[] = {
     { "ListKeyRotations",                &list_rotations_shape,     resolve_id,            READ,       READS,          check_rotation,   op_list_rotations, KMS },
 
     { "ReplicateKey",                    &replicate_shape,          resolve_id,            CRYPTO,     CHANGES_ANSWER, check_replicate,  op_replicate, KMS },
-    { "UpdatePrimaryRegion",             &move_primary_shape,       resolve_primary_and_heir, CRYPTO_BOTH, CHANGES_KEY, check_move_primary, op_move_primary, may_move_primary, API_KMS },
+    { "UpdatePrimaryRegion",             &move_primary_shape,       resolve_primary_and_heir, STEADY_BOTH, CHANGES_KEY, check_move_primary, op_move_primary, may_move_primary, API_KMS },
 
     { "CreateGrant",                     &create_grant_shape,       resolve_granted_key,   GRANT,      CREATES_GRANT,  check_create_grant, op_create_grant, KMS },
     { "ListGrants",                      &list_grants_shape,        resolve_id,            READ,       READS,          check_list_grants, op_list_grants, KMS },

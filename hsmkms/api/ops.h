@@ -49,6 +49,9 @@ op_step check_mac, op_mac, op_verify_mac;
 extern const struct request_shape agree_shape;
 op_step check_agree, op_agree;
 
+/* ops_last_use.c */
+op_step op_last_usage;
+
 /* ops_kem.c */
 extern const struct request_shape kem_shape, open_kem_shape;
 op_step check_kem, op_kem;

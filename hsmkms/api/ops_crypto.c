@@ -300,6 +300,7 @@ int op_re_encrypt(struct op_call *c, struct kms_error *err)
         (keyspec_is_symmetric(c->other->spec) &&
          reply_material(c->other, &version, c->other_material_id, err) < 0))
         return -1;
+    c->other_version_id = version;
     return op_answer(c,
                      json_pack("{s:o, s:s, s:s, s:s, s:s, s:s*, s:s*}", "CiphertextBlob",
                                reply_blob(buf_span(&blob)), "SourceKeyId", c->key_arn.text, "KeyId",

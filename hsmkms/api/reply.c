@@ -54,6 +54,7 @@ int reply_material(const struct key *key, const struct uuid *version_id, char re
 int op_note_version(struct op_call *c, const struct uuid *version_id, struct kms_error *err)
 {
     c->version = uuid_format(version_id);
+    c->version_id = *version_id;
     if (!keyspec_is_symmetric(c->key->spec))
         return 0;
     return reply_material(c->key, version_id, c->material_id, err);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "hsmkms/api/audit_call.h"
+#include "hsmkms/api/last_use.h"
 #include "hsmkms/api/notary.h"
 #include "hsmkms/keys/lifecycle.h"
 #include "hsmkms/keys/regions.h"
@@ -23,6 +24,7 @@ struct worker {
     bool stop;
     int64_t offset_ms;     /* wall clock minus monotonic clock, when it ran evenly from */
     int64_t even_since_us; /* the start, or the last step of the wall clock */
+    int64_t next_store_us; /* when last uses are written next */
 };
 
 static int64_t clock_offset_ms(const struct api *api)
@@ -179,6 +181,16 @@ static bool wait_tick(struct worker *worker)
     return stop;
 }
 
+/* What was noted since it was last written; at the first tick there is nothing yet. */
+static void store_uses(struct worker *worker)
+{
+    if (clock_mono_us() < worker->next_store_us)
+        return;
+    last_use_store(worker->api);
+    worker->next_store_us =
+        clock_mono_us() + worker->api->config.last_use_save_s * US_PER_SECOND;
+}
+
 static void *work(void *arg)
 {
     struct worker *const worker = arg;
@@ -189,6 +201,7 @@ static void *work(void *arg)
         watch_clock(worker);
         token_tick(api->config.keyring->token);
         sign_trail(api);
+        store_uses(worker);
         if (clock_mono_us() < next_us)
             continue;
         (void)worker_round(api);
@@ -237,6 +250,7 @@ void api_worker_stop(struct api *api)
     pthread_cond_signal(&worker->wake);
     pthread_mutex_unlock(&worker->mutex);
     pthread_join(worker->thread, NULL);
+    last_use_store(api); /* of the last calls */
     pthread_cond_destroy(&worker->wake);
     pthread_mutex_destroy(&worker->mutex);
     free(worker);

@@ -97,6 +97,7 @@ void key_clear_versions(struct key *key)
     for (size_t i = 0; i < key->version_count; i++) {
         record_done(&version_table, &key->versions[i].record);
         budget_unref(key->versions[i].budget);
+        use_mark_unref(key->versions[i].use);
     }
     key->version_count = 0;
 }
@@ -162,11 +163,14 @@ int key_new(const struct key_record *record, struct key **ret, struct kms_error 
     return 0;
 }
 
+static int add_version(struct key *key, const struct version_record *record, struct budget *budget,
+                       struct use_mark *use, struct kms_error *err);
+
 static int copy_lists(const struct key *from, struct key *to, struct kms_error *err)
 {
     for (size_t i = 0; i < from->version_count; i++) {
         const struct version *const version = &from->versions[i];
-        if (key_add_version(to, &version->record, version->budget, err) < 0)
+        if (add_version(to, &version->record, version->budget, version->use, err) < 0)
             return -1;
     }
     for (size_t i = 0; i < from->tag_count; i++)
@@ -203,8 +207,22 @@ static int name_material(struct version *version, struct kms_error *err)
     return 0;
 }
 
-int key_add_version(struct key *key, const struct version_record *record, struct budget *budget,
-                    struct kms_error *err)
+/* What snapshots of a version share: given, or new. False: no memory. */
+static bool share(struct version *version, struct budget *budget, struct use_mark *use)
+{
+    const int64_t reserved = version->record.reserved;
+
+    version->budget = budget ? budget_ref(budget) : budget_new(reserved, reserved);
+    version->use = use ? use_mark_ref(use) : use_mark_new();
+    if (version->budget && version->use)
+        return true;
+    budget_unref(version->budget);
+    use_mark_unref(version->use);
+    return false;
+}
+
+static int add_version(struct key *key, const struct version_record *record, struct budget *budget,
+                       struct use_mark *use, struct kms_error *err)
 {
     size_t place = key->version_count;
     struct version added = { 0 };
@@ -220,8 +238,7 @@ int key_add_version(struct key *key, const struct version_record *record, struct
         record_done(&version_table, &added.record);
         return -1;
     }
-    added.budget = budget ? budget_ref(budget) : budget_new(record->reserved, record->reserved);
-    if (added.budget == NULL) {
+    if (!share(&added, budget, use)) {
         record_done(&version_table, &added.record);
         return no_memory(err);
     }
@@ -232,6 +249,12 @@ int key_add_version(struct key *key, const struct version_record *record, struct
     key->versions[place] = added;
     key->version_count++;
     return 0;
+}
+
+int key_add_version(struct key *key, const struct version_record *record, struct budget *budget,
+                    struct kms_error *err)
+{
+    return add_version(key, record, budget, NULL, err);
 }
 
 /* Place of a tag, or of where it would stand. */
@@ -315,6 +338,19 @@ const struct version *key_version_find(const struct key *key, const struct uuid 
         if (uuid_equal(&key->versions[i - 1].record.id, version_id))
             return &key->versions[i - 1];
     return NULL;
+}
+
+bool key_last_use(const struct key *key, struct last_use *ret)
+{
+    struct last_use last = { 0 }, use;
+
+    for (size_t i = 0; i < key->version_count; i++)
+        if (use_mark_read(key->versions[i].use, &use) && use.time_ms >= last.time_ms)
+            last = use;
+    if (last.operation[0] == '\0')
+        return false;
+    *ret = last;
+    return true;
 }
 
 const struct version *key_current(const struct key *key)

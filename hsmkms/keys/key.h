@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "hsmkms/keys/keyspec.h"
+#include "hsmkms/keys/last_use.h"
 #include "hsmkms/store/schema.h"
 
 enum key_state {
@@ -54,6 +55,7 @@ struct version {
     struct version_record record;
     char material_id[65]; /* what KeyMaterialId shows: SHA-256 of key_owner() and version id, hex */
     struct budget *budget;
+    struct use_mark *use; /* shared by all snapshots too */
 };
 
 struct key {
@@ -119,6 +121,9 @@ struct uuid_text key_name(const struct key *key);
 /* The version that encrypts; NULL before the first is verified. */
 const struct version *key_current(const struct key *key);
 const struct version *key_version_find(const struct key *key, const struct uuid *version_id);
+
+/* The last use of any of its versions; false when there was none. */
+CHECKED bool key_last_use(const struct key *key, struct last_use *ret);
 
 /* True while the version may encrypt or decrypt: neither being made, nor aborted, nor destroyed. */
 bool version_is_usable(const struct version *version);

@@ -191,6 +191,26 @@ static int load_version(void *arg, const void *record, struct kms_error *err)
     return regions_load_version(arg, record, err);
 }
 
+static int load_last_use(void *arg, const void *record, struct kms_error *err)
+{
+    const struct last_use_record *const row = record;
+    struct last_use use = { .time_ms = row->time_ms,
+                            .event_id = row->event_id,
+                            .request_id = row->request_id };
+    struct key *key = NULL;
+
+    if (load_into(arg, &row->key_id, "last use", &key, err) < 0)
+        return -1;
+    const struct version *const version = key_version_find(key, &row->version_id);
+    (void)snprintf(use.operation, sizeof(use.operation), "%s", row->operation);
+    if (version)
+        use_mark_load(version->use, &use);
+    key_unref(key);
+    return version ? 0
+                   : kms_fail_detail(err, KMS_ERR_INTEGRITY, "a last use is of version %s, which is "
+                                     "unknown", uuid_format(&row->version_id).text);
+}
+
 static int load_tag(void *arg, const void *record, struct kms_error *err)
 {
     const struct tag_record *const tag = record;
@@ -228,6 +248,7 @@ static int load(struct keyring *keyring, struct kms_error *err)
 
     if (store_each(store, &key_table, load_key, keyring, err) < 0 ||
         store_each(store, &version_table, load_version, keyring, err) < 0 ||
+        store_each(store, &last_use_table, load_last_use, keyring, err) < 0 ||
         store_each(store, &tag_table, load_tag, keyring, err) < 0 ||
         store_each(store, &alias_table, load_alias, keyring, err) < 0)
         return -1;

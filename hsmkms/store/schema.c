@@ -176,6 +176,15 @@ static const struct column door_token_columns[] = {
     { "expires_ms",           AT(INT,  door_token, expires_ms) },
 };
 
+static const struct column last_use_columns[] = {
+    { "version_id",           AT(UUID, last_use, version_id) },
+    { "key_id",               AT(UUID, last_use, key_id) },
+    { "operation",            AT(TEXT, last_use, operation) },
+    { "time_ms",              AT(INT,  last_use, time_ms) },
+    { "event_id",             AT(UUID, last_use, event_id) },
+    { "request_id",           AT(UUID, last_use, request_id) },
+};
+
 /*                                          name            columns         key  record */
 const struct table installation_table = TABLE("installation", installation_columns, 1, installation);
 const struct table key_table          = TABLE("master_key",   key_columns,          1, key);
@@ -193,12 +202,14 @@ const struct table sealing_key_table = TABLE("sealing_key", sealing_key_columns,
 const struct table grant_table = TABLE("key_grant", grant_columns, 2, grant);
 const struct table certificate_binding_table = TABLE("certificate_binding", certificate_binding_columns, 1, certificate_binding);
 const struct table door_token_table = TABLE("door_token", door_token_columns, 1, door_token);
+const struct table last_use_table = TABLE("last_use", last_use_columns, 1, last_use);
 
 const struct table *const schema_tables[] = {
     &installation_table, &key_table, &version_table, &alias_table, &tag_table, &access_key_table,
     &account_table, &identity_table, &managed_policy_table, &inline_policy_table,
     &attachment_table, &identity_tag_table, &sealing_key_table, &grant_table,
     &certificate_binding_table, &door_token_table,
+    &last_use_table,
     NULL,
 };
 
@@ -286,7 +297,11 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
 
     "CREATE TABLE door_token (id BLOB NOT NULL PRIMARY KEY, kind TEXT, account TEXT, owner "
     "TEXT, label TEXT, hash BLOB NOT NULL, active INTEGER NOT NULL, created_ms INTEGER NOT "
-    "NULL, expires_ms INTEGER NOT NULL, " TRAILER OPTIONS,
+    "NULL, expires_ms INTEGER NOT NULL, " TRAILER OPTIONS
+
+    "CREATE TABLE last_use (version_id BLOB NOT NULL PRIMARY KEY, key_id BLOB NOT NULL, "
+    "operation TEXT, time_ms INTEGER NOT NULL, event_id BLOB NOT NULL, request_id BLOB NOT NULL, "
+    TRAILER OPTIONS,
 } };
 /* clang-format on */
 

@@ -168,10 +168,20 @@ struct door_token_record {
     int64_t created_ms, expires_ms;
 };
 
+/* When a version of a key was last used, and for what. */
+struct last_use_record {
+    struct uuid version_id;
+    struct uuid key_id;
+    char *operation;
+    int64_t time_ms;
+    struct uuid event_id;   /* eventID of the audit record */
+    struct uuid request_id;
+};
+
 extern const struct table installation_table, key_table, version_table, alias_table, tag_table,
     access_key_table, account_table, identity_table, managed_policy_table, inline_policy_table,
     attachment_table, identity_tag_table, sealing_key_table, grant_table, certificate_binding_table,
-    door_token_table;
+    door_token_table, last_use_table;
 
 /* All of them, NULL-terminated. */
 extern const struct table *const schema_tables[];

@@ -18,7 +18,6 @@ NOT_MADE = {  # operation: why it has no row
     "DisconnectCustomKeyStore": "custom key stores",
     "UpdateCustomKeyStore": "custom key stores",
     "DeleteCustomKeyStore": "custom key stores",
-    "GetKeyLastUsage": "records of use",
     "ReplicateKey": "multi-Region keys",
     "UpdatePrimaryRegion": "multi-Region keys",
 }
