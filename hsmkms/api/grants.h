@@ -8,7 +8,8 @@
 #include "hsmkms/api/facts.h"
 
 /* A row for AWS services as principals, which are refused with a text of their own. */
-#define SERVICE_PRINCIPAL_ROW(name, place) { name, OPTIONAL, place, 1, 128, .log = LOGGED, .pattern = &pattern_service }
+#define SERVICE_PRINCIPAL_ROW(name, place)                                                         \
+    { name, OPTIONAL, place, 1, 128, .log = LOGGED, .pattern = &pattern_service }
 
 /* Errors: UNSUPPORTED, naming the member. */
 CHECKED int grants_no_service(const char *member, struct kms_error *err);
