@@ -347,6 +347,7 @@ static int open_keyring(struct kms *kms, struct kms_error *err)
     const struct settings *const settings = &kms->settings;
     const struct keyring_limits limits = {
         .keys_most = settings->keys_most,
+        .aliases_most = settings->keys_aliases,
         .gcm_block = settings->keys_gcm_block,
         .gcm_rotate = settings->keys_gcm_rotate,
         .gcm_refuse = settings->keys_gcm_refuse,
@@ -376,9 +377,30 @@ int kms_open_iam(struct kms *kms, struct kms_error *err)
         .credential_canary = buf_span(&kms->installation.credential_canary),
         .account = kms->installation.account,
         .signing_keys = (size_t)kms->settings.sigv4_signing_keys,
+        .grants_per_key = (size_t)kms->settings.keys_grants,
+        .key_policy_bytes = (size_t)kms->settings.keys_policy,
     };
 
     return iam_open(&config, &kms->iam, err);
+}
+
+static struct rate_limits rate_limits(const struct settings *settings)
+{
+    return (struct rate_limits){ {
+        [RATE_SYMMETRIC] = settings->rates_symmetric,
+        [RATE_RSA] = settings->rates_rsa,
+        [RATE_ECC] = settings->rates_ecc,
+        [RATE_PAIRS] = settings->rates_pairs,
+        [RATE_DESCRIBE] = settings->rates_describe,
+        [RATE_STATUS] = settings->rates_status,
+        [RATE_LIST] = settings->rates_list,
+        [RATE_LIST_GRANTS] = settings->rates_list_grants,
+        [RATE_CREATE_GRANT] = settings->rates_create_grant,
+        [RATE_END_GRANT] = settings->rates_end_grant,
+        [RATE_MANAGE] = settings->rates_manage,
+        [RATE_TAG] = settings->rates_tag,
+        [RATE_CHANGE] = settings->rates_change,
+    } };
 }
 
 static int open_api(struct kms *kms, struct kms_error *err)
@@ -391,6 +413,7 @@ static int open_api(struct kms *kms, struct kms_error *err)
         .log = &kms->log,
         .due_check_s = kms->settings.keys_due_check,
         .last_use_save_s = kms->settings.keys_last_use_save,
+        .rates = rate_limits(&kms->settings),
         .notary = kms->notary,
     };
 

@@ -5,6 +5,7 @@
 #include "hsmkms/api/audit_call.h"
 #include "hsmkms/api/metrics.h"
 #include "hsmkms/api/policy.h"
+#include "hsmkms/api/rates.h"
 #include "hsmkms/api/worker.h"
 
 #define REFUSALS_PER_SECOND 20 /* audited; more are only counted, so that nobody fills the disk */
@@ -17,7 +18,8 @@ int api_new(const struct api_config *config, struct api **ret, struct kms_error 
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the operations");
     api->config = *config;
     (void)pthread_mutex_init(&api->publish, NULL);
-    if (metrics_new(&api->metrics, err) < 0 || policy_publish_all(api, err) < 0) {
+    if (metrics_new(&api->metrics, err) < 0 || rates_new(&config->rates, &api->rates, err) < 0 ||
+        policy_publish_all(api, err) < 0) {
         api_free(api);
         return -1;
     }
@@ -31,6 +33,7 @@ void api_free(struct api *api)
         return;
     api_worker_stop(api);
     metrics_free(api->metrics);
+    rates_free(api->rates);
     (void)pthread_mutex_destroy(&api->publish);
     free(api);
 }

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "hsmkms/api/rate_limits.h"
 #include "hsmkms/audit/audit.h"
 #include "hsmkms/base/log.h"
 #include "hsmkms/iam/access_key.h"
@@ -25,6 +26,7 @@ struct api_config {
     const struct log *log;
     int64_t due_check_s;
     int64_t last_use_save_s; /* how often the last uses of keys are written to the database */
+    struct rate_limits rates;
     struct notary *notary; /* NULL: the audit trail is not signed */
 };
 

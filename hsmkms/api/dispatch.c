@@ -7,6 +7,7 @@
 #include "hsmkms/api/last_use.h"
 #include "hsmkms/api/metrics.h"
 #include "hsmkms/api/ops.h"
+#include "hsmkms/api/rates.h"
 #include "hsmkms/keys/regions.h"
 
 /* What the committer's thread needs to end a call. */
@@ -202,6 +203,8 @@ int dispatch_gate(struct op_call *c, struct kms_error *err)
     if (decode(c, err) < 0)
         return -1;
     if (c->op->resolve && c->op->resolve(c, err) < 0)
+        return -1;
+    if (rates_count(c->api->rates, c, err) < 0)
         return -1;
     if ((c->op->authorize ? c->op->authorize : authorize_all)(c, err) < 0 ||
         check_states(c, err) < 0)

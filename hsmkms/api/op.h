@@ -13,11 +13,13 @@
 #include "hsmkms/keys/envelope.h"
 
 struct metrics;
+struct rates;
 struct worker;
 
 struct api {
     struct api_config config;
     struct metrics *metrics;
+    struct rates *rates;
     struct worker *worker;
     pthread_mutex_t publish; /* held while a key's policy is read and made to count, so that of two
                                 changes the later one stays */

@@ -142,7 +142,8 @@ static int add(struct iam *iam, struct grant *template, struct grant **ret, stru
     struct grant_node *node = NULL;
     struct grant *grant = NULL;
 
-    if (grant_index_count(&grants->index, &template->key_id) >= GRANTS_PER_KEY)
+    const size_t most = iam->config.grants_per_key ? iam->config.grants_per_key : GRANTS_PER_KEY;
+    if (grant_index_count(&grants->index, &template->key_id) >= most)
         return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
                         "You have reached the quota of grants for the key.");
     if (make_id(iam, template, err) < 0 || grant_copy(template, &grant, err) < 0)

@@ -14,7 +14,7 @@
 
 #define GRANT_ID_LEN        64    /* hex letters */
 #define GRANT_TOKEN_MAX     8192  /* letters */
-#define GRANTS_PER_KEY      50000
+#define GRANTS_PER_KEY      50000 /* unless iam_config says otherwise */
 #define GRANT_PAIRS_MAX     8     /* of a constraint */
 #define GRANT_VALUE_MAX     384   /* characters of a constraint's value */
 

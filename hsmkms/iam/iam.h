@@ -24,6 +24,7 @@ struct iam_config {
     struct span credential_canary; /* lives as long as the iam */
     const char *account;           /* that owns the keys */
     size_t signing_keys;           /* most cached */
+    size_t grants_per_key, key_policy_bytes; /* most of each; 0: GRANTS_PER_KEY, KEY_POLICY_MAX */
 };
 
 struct iam {

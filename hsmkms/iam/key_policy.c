@@ -143,9 +143,11 @@ int key_policy_compile(struct iam *iam, const char *text, struct policy **ret,
     const struct principal_book book = directory_book(iam->directory);
     struct policy *policy = NULL;
 
-    if (strlen(text) > KEY_POLICY_MAX)
+    const size_t most =
+        iam->config.key_policy_bytes ? iam->config.key_policy_bytes : KEY_POLICY_MAX;
+    if (strlen(text) > most)
         return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
-                        "The key policy must not be larger than %d bytes.", KEY_POLICY_MAX);
+                        "The key policy must not be larger than %zu bytes.", most);
     if (policy_compile(span_text(text), POLICY_KEY, &book, &policy, err) < 0)
         return -1;
     if (write_pins(policy, ret_pins, err) < 0) {

@@ -10,7 +10,7 @@
 
 #include "hsmkms/iam/iam.h"
 
-#define KEY_POLICY_MAX 32768 /* bytes */
+#define KEY_POLICY_MAX 32768 /* bytes, unless iam_config says otherwise */
 
 CHECKED int key_policies_open(struct iam *iam, struct key_policies **ret, struct kms_error *err);
 void key_policies_close(struct key_policies *policies); /* accepts NULL */

@@ -16,6 +16,7 @@
 
 struct keyring_limits {
     int64_t keys_most, gcm_block, gcm_rotate, gcm_refuse, on_demand_rotations;
+    int64_t aliases_most;    /* per key; 0: 50 */
     int64_t deletion_hold_s; /* for the worker: no deletion begins on a clock watched for less */
 };
 

@@ -7,7 +7,7 @@
 #include "hsmkms/keys/change.h"
 
 #define TAGS_MAX             50 /* AWS KMS Developer Guide, Resource quotas */
-#define ALIASES_MAX          50
+#define ALIASES_PRESET       50
 #define ROTATION_DAYS_PRESET 365
 #define ROTATION_CONFLICT_MS (20 * 60 * MS_PER_SECOND) /* API Reference, ConflictException */
 
@@ -388,6 +388,11 @@ int lifecycle_delete_due(struct keyring *keyring, const struct uuid *id, struct 
 
 /* --- aliases and tags ------------------------------------------------------------------------- */
 
+static size_t aliases_most(const struct keyring *keyring)
+{
+    return keyring->limits.aliases_most ? (size_t)keyring->limits.aliases_most : ALIASES_PRESET;
+}
+
 int lifecycle_create_alias(struct keyring *keyring, const char *name, const struct uuid *id,
                            struct kms_error *err)
 {
@@ -399,7 +404,7 @@ int lifecycle_create_alias(struct keyring *keyring, const char *name, const stru
     if (catalog_alias(keyring->catalog, name, &taken))
         return kms_fail(err, KMS_ERR_ALREADY_EXISTS, "An alias with the name %s already exists",
                         keyring_alias_arn(keyring, name).text);
-    if (catalog_alias_count(keyring->catalog, id) >= ALIASES_MAX)
+    if (catalog_alias_count(keyring->catalog, id) >= aliases_most(keyring))
         return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
                         "You have reached the quota of aliases for the key.");
     const struct alias alias = change_alias(&change, name, now_ms(keyring));
@@ -430,7 +435,8 @@ int lifecycle_update_alias(struct keyring *keyring, const char *name, const stru
     if (change_begin(&change, keyring, id, KEY_USE_EDIT, err) < 0 ||
         find_alias(keyring, name, from, &alias, err) < 0)
         return -1;
-    if (!uuid_equal(&alias.key_id, id) && catalog_alias_count(keyring->catalog, id) >= ALIASES_MAX)
+    if (!uuid_equal(&alias.key_id, id) &&
+        catalog_alias_count(keyring->catalog, id) >= aliases_most(keyring))
         return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
                         "You have reached the quota of aliases for the key.");
     alias.key_id = *id;
