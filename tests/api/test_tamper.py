@@ -26,6 +26,7 @@ def stopped():
         key = rig.key(Description="d", Tags=[{"TagKey": "a", "TagValue": "b"}])
         rig.ok("CreateAlias", AliasName="alias/tamper", TargetKeyId=key)
         rig.ok("RotateKeyOnDemand", KeyId=key)
+        rig.ok("GenerateDataKeyWithoutPlaintext", KeyId=key, NumberOfBytes=1)  # its last use
         rig.ok("PutKeyPolicy", KeyId=key, Policy=rig.ok("GetKeyPolicy", KeyId=key)["Policy"])
         rig.admin("user", "create", "somebody")
         rig.admin("key", "create", "--user", "somebody")
