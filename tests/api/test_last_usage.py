@@ -6,6 +6,7 @@ import time
 import pytest
 
 from kms import NO_SUCH_KEY, b64
+from test_bad_input import state
 
 PLAIN = {"Plaintext": b64(b"x")}
 P256 = {"KeySpec": "ECC_NIST_P256"}
@@ -131,17 +132,27 @@ def test_a_stop_keeps_it(new_rig):
     check_told(rig, key, "GenerateDataKey", answer)
 
 
-def sequence(rig):
-    return json.loads(rig.admin("status").stdout)["StoreSequence"]
+def test_an_operator_sees_each_version(rig, key):
+    blob = rig.ok("Encrypt", KeyId=key, **PLAIN)["CiphertextBlob"]
+    rig.ok("RotateKeyOnDemand", KeyId=key)
+    answer = done(rig, "Decrypt", CiphertextBlob=blob)
+    told = json.loads(rig.admin("key-uses", key).stdout)
+    old, new = told["Versions"]
+    assert (told["KeyId"], old["Number"], new["Number"]) == (key.arn, 1, 2)
+    assert (old["Current"], new["Current"], new["LastUse"]) == (False, True, None)
+    assert (old["LastUse"]["Operation"], old["LastUse"]["RequestId"]) == ("Decrypt", answer.request_id)
+    assert old["KeyMaterialId"] == answer.json["KeyMaterialId"]
+    assert rig.admin("key-uses", NO_SUCH_KEY, check=False).returncode != 0
+    assert rig.admin("key-uses", check=False).returncode != 0
 
 
 def test_a_crash_loses_what_was_not_written_yet(new_rig):
     rig = new_rig(conf="[keys]\nlast_use_save = 1\n")
     key = rig.key()
-    before = sequence(rig)
+    before = state(rig)[0]
     answer = done(rig, "Encrypt", KeyId=key, **PLAIN)
     for _ in range(120):  # looked at every five seconds
-        if sequence(rig) > before:
+        if state(rig)[0] > before:
             break
         time.sleep(0.5)
     rig.kill()

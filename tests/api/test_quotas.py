@@ -2,6 +2,7 @@
 
 import pytest
 
+import conftest
 import kms
 from calls import PLAIN, POLICY, ROOT
 from test_grants import People, allow
@@ -24,7 +25,7 @@ def small():
     service = kms.Rig(conf=SMALL)
     service.first = service.key()
     yield service
-    service.down()
+    conftest.end(service)
 
 
 def policy_of(size):
@@ -119,7 +120,7 @@ def limited():
     people.admin("account", "add", "444455556666")
     service.stranger = people.user("eve", account="444455556666").credential
     yield service
-    service.down()
+    conftest.end(service)
 
 
 def test_throttled(limited):

@@ -1,5 +1,6 @@
 #include "hsmkms/keys/last_use.h"
 
+#include "hsmkms/api/worker.h"
 #include "tests/support/api_rig.h"
 #include "tests/support/check.h"
 
@@ -158,6 +159,62 @@ static void test_changes_forget_nothing(void **state)
     assert_string_equal(text_of(member(answer, "KeyLastUsage"), "Operation"), "Encrypt");
 }
 
+/* A key that is gone took nothing with it that the next start would miss. */
+static void test_deleted_key(void **state)
+{
+    const int64_t now = rig.clock.fixed_ms;
+    const struct uuid_text id = rig_key(&rig);
+
+    (void)state;
+    encrypt(id.text);
+    json_decref(
+        rig_ok(&rig, "ScheduleKeyDeletion", "{'KeyId':'%s','PendingWindowInDays':7}", id.text));
+    rig.clock.fixed_ms = now + 8 * MS_PER_DAY;
+    CHECK(worker_round(rig.api) >= 1);
+    rig_refused(&rig, KMS_ERR_NOT_FOUND, NULL, "GetKeyLastUsage", "{'KeyId':'%s'}", id.text);
+    (void)save();
+    struct keyring again = reopened();
+    keyring_close(&again);
+    rig.clock.fixed_ms = now;
+}
+
+/* Calls go on while the marks are written; the last one is not lost. */
+static void *encrypt_often(void *arg)
+{
+    struct outcome outcome;
+
+    for (int i = 0; i < 50; i++) {
+        outcome = rig_ask(&rig, "Encrypt", "{'KeyId':'%s','Plaintext':'eA=='}", (const char *)arg);
+        outcome_done(&outcome);
+    }
+    return NULL;
+}
+
+static void test_saving_beside_calls(void **state)
+{
+    struct uuid_text id = rig_key(&rig);
+    pthread_t threads[2];
+    struct last_use told, written;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        CHECK(pthread_create(&threads[i], NULL, encrypt_often, id.text) == 0);
+    for (int i = 0; i < 20; i++)
+        (void)save();
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    (void)save();
+
+    struct keyring again = reopened();
+    struct key *const key = key_of(id.text);
+    struct key *const read = catalog_find(again.catalog, &key->record.id);
+    CHECK(read && key_last_use(key, &told) && key_last_use(read, &written));
+    CHECK(uuid_equal(&told.event_id, &written.event_id));
+    key_unref(read);
+    key_unref(key);
+    keyring_close(&again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +223,8 @@ int main(void)
         cmocka_unit_test(test_more_than_one_transaction),
         cmocka_unit_test(test_versions_are_told_apart),
         cmocka_unit_test(test_changes_forget_nothing),
+        cmocka_unit_test(test_deleted_key),
+        cmocka_unit_test(test_saving_beside_calls),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,52 @@
+#include "hsmkms/doors/admin_parts.h"
+
+/* Which versions of a key are still asked for: what GetKeyLastUsage does not tell apart. */
+
+static json_t *use_json(const struct version *version)
+{
+    struct last_use use;
+
+    if (!use_mark_read(version->use, &use))
+        return json_null();
+    return json_pack("{s:s, s:s, s:s, s:s}", "Operation", use.operation, "Time",
+                     clock_iso8601(use.time_ms).text, "EventId", uuid_format(&use.event_id).text,
+                     "RequestId", uuid_format(&use.request_id).text);
+}
+
+static json_t *versions_json(const struct key *key)
+{
+    json_t *const versions = json_array();
+
+    for (size_t i = 0; i < key->version_count; i++) {
+        const struct version *const version = &key->versions[i];
+        (void)json_array_append_new(
+            versions,
+            json_pack("{s:I, s:s, s:s, s:s, s:b, s:o}", "Number",
+                      (json_int_t)version->record.number, "VersionId",
+                      uuid_format(&version->record.id).text, "KeyMaterialId", version->material_id,
+                      "State", version->record.state, "Current", version == key_current(key),
+                      "LastUse", use_json(version)));
+    }
+    return versions;
+}
+
+static int key_uses(const struct admin_call *call, json_t **ret, struct kms_error *err)
+{
+    struct keyring *const keyring = call->services->keyring;
+    const char *name = NULL;
+    struct key *key = NULL;
+
+    if (admin_need(call, "KeyId", &name, err) < 0 ||
+        keyring_resolve(keyring, name, true, &key, err) < 0)
+        return -1;
+    json_t *const made = json_pack("{s:s, s:o}", "KeyId",
+                                   keyring_key_arn(keyring, &key->record.id).text, "Versions",
+                                   versions_json(key));
+    key_unref(key);
+    return admin_answer(made, ret, err);
+}
+
+const struct admin_handler admin_use_handlers[] = {
+    { "key-uses", key_uses },
+    { 0 },
+};
