@@ -54,6 +54,15 @@ class Model:
         return {name: (self.resolved(member["shape"]), name in shape.get("required", []))
                 for name, member in shape["members"].items()}
 
+    def errors(self, operation):
+        """Names of the errors that an operation declares."""
+        return {error["shape"] for error in self.operations[operation].get("errors", [])}
+
+    def answer(self, operation):
+        """The shape of an answer, or None."""
+        given = self.operations[operation].get("output")
+        return self.resolved(given["shape"]) if given else None
+
     def resolved(self, name):
         """A shape with what its elements and members are."""
         shape = dict(self.shapes[name], name=name)
@@ -76,7 +85,12 @@ def newest():
 
 
 @functools.cache
-def rows():
-    """{operation: {field: row}} of the service's own tables."""
+def tables():
+    """The service's own tables."""
     program = BUILD / "tests" / "op_tables"
     return json.loads(subprocess.run([program], check=True, stdout=subprocess.PIPE, timeout=60).stdout)
+
+
+def rows():
+    """{operation: {field: row}} of the operations that are served."""
+    return tables()["operations"]

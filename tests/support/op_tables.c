@@ -3,7 +3,8 @@
 
 #include "hsmkms/api/ops.h"
 
-/* Prints the operations of AWS KMS that have a row, with their field tables, as JSON. */
+/* Prints the operations of AWS KMS that have a row, with their field tables, and the names of all
+ * errors, as JSON. */
 
 static const char *const kinds[FIELD_KINDS] = {
     [FIELD_STRING] = "string",     [FIELD_ENUM] = "enum",         [FIELD_INT] = "int",
@@ -40,13 +41,29 @@ static json_t *fields_of(const struct op *op)
     return fields;
 }
 
-int main(void)
+static json_t *operations(void)
 {
-    json_auto_t *all = json_object();
+    json_t *const all = json_object();
 
     for (size_t i = 0; i < op_count; i++)
         if (ops[i].service == API_KMS)
             (void)json_object_set_new(all, ops[i].name, fields_of(&ops[i]));
+    return all;
+}
+
+static json_t *errors(void)
+{
+    json_t *const all = json_array();
+
+    for (enum kms_err code = KMS_ERR_NONE + 1; code < KMS_ERR_COUNT; code++)
+        (void)json_array_append_new(all, json_string(kms_err_name(code)));
+    return all;
+}
+
+int main(void)
+{
+    json_auto_t *all = json_pack("{s:o, s:o}", "operations", operations(), "errors", errors());
+
     return json_dumpf(all, stdout, JSON_INDENT(1) | JSON_SORT_KEYS) == 0 ? EXIT_SUCCESS
                                                                          : EXIT_FAILURE;
 }
