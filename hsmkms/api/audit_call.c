@@ -23,7 +23,8 @@ static void say_error(struct audit_record *record, const struct kms_error *err)
 }
 
 /* Who, from where, when. */
-static struct audit_record record_of(const struct api *api, const struct api_call *call)
+static struct audit_record record_of(const struct api *api, const struct api_call *call,
+                                     struct uuid event_id)
 {
     const struct principal *const who = &call->principal;
     struct audit_record record = {
@@ -44,7 +45,7 @@ static struct audit_record record_of(const struct api *api, const struct api_cal
         .tls_cipher = call->tls_cipher,
         .region = op_keyring(api, call)->region,
         .request_id = &call->request_id,
-        .event_id = uuid_random(),
+        .event_id = event_id,
         .latency_us = op_call_us(call),
     };
 
@@ -132,7 +133,8 @@ int audit_call_format(const struct op_call *c, enum audit_phase phase, struct bu
                       struct kms_error *err)
 {
     struct store *const store = c->keyring->store;
-    struct audit_record record = record_of(c->api, c->call);
+    struct audit_record record =
+        record_of(c->api, c->call, phase == AUDIT_INTENT ? uuid_random() : c->event_id);
     json_auto_t *parameters =
         c->decoded ? fields_logged(c->op->request->fields, c->call->parameters) : NULL;
     json_auto_t *answer = phase == AUDIT_INTENT ? NULL : answer_of(c);
@@ -140,8 +142,6 @@ int audit_call_format(const struct op_call *c, enum audit_phase phase, struct bu
 
     record.phase = phase;
     record.event_name = c->op->name;
-    if (phase != AUDIT_INTENT)
-        record.event_id = c->event_id;
     record.read_only = c->op->effect == OP_READS;
     record.request_parameters = parameters;
     record.response_elements = answer;
@@ -161,7 +161,7 @@ int audit_call_format(const struct op_call *c, enum audit_phase phase, struct bu
 int audit_refusal_format(const struct api *api, const struct api_call *call, struct buf *ret,
                          struct kms_error *err)
 {
-    struct audit_record record = record_of(api, call);
+    struct audit_record record = record_of(api, call, uuid_random());
     char name[128]; /* a client's text may be long */
 
     (void)snprintf(name, sizeof(name), "%s", call->operation ? call->operation : "");
