@@ -5,11 +5,11 @@
 #include <stdint.h>
 
 enum rate_kind {
-    RATE_SYMMETRIC,    /* by symmetric and HMAC keys, GenerateRandom; together */
-    RATE_RSA,          /* by RSA keys; together */
-    RATE_ECC,          /* by keys on curves; together */
-    RATE_PAIRS,        /* GenerateDataKeyPair with and without plaintext; each spec */
-    RATE_DESCRIBE,     /* each of those that follow */
+    RATE_SYMMETRIC, /* by symmetric and HMAC keys, GenerateRandom; together */
+    RATE_RSA,       /* by RSA keys; together */
+    RATE_ECC,       /* by keys on curves; together */
+    RATE_PAIRS,     /* GenerateDataKeyPair with and without plaintext; each spec */
+    RATE_DESCRIBE,  /* each of those that follow */
     RATE_STATUS,
     RATE_LIST,
     RATE_LIST_GRANTS,

@@ -46,8 +46,8 @@ struct counts {
 
 struct rates {
     struct rate_limits limits;
-    bool limited; /* anything is */
-    _Atomic(struct counts *) accounts; /* only added to: there are few, and an operator makes them */
+    bool limited;                      /* anything is */
+    _Atomic(struct counts *) accounts; /* only added to: operators make few */
 };
 
 /* --- counting --------------------------------------------------------------------------------- */
@@ -85,8 +85,8 @@ static int counts_of(struct rates *rates, const char *account, struct counts **r
         *ret = counts;
         return 0;
     }
-    counts = calloc(1, sizeof(*counts) + (RATE_KINDS + keyspec_count + op_count) *
-                                             sizeof(counts->due_ns[0]));
+    counts = calloc(1, sizeof(*counts) +
+                           (RATE_KINDS + keyspec_count + op_count) * sizeof(counts->due_ns[0]));
     if (counts == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for request rates");
     (void)snprintf(counts->account, sizeof(counts->account), "%s", account);

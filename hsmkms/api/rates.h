@@ -3,8 +3,8 @@
 /*
  * How many requests an account may make in a second, by kinds of operation as AWS KMS counts them.
  * A kind is counted for all its operations together (cryptography, by the kind of key) or for each
- * of them. Nothing is limited unless it was set: the queue in front of the operations is bounded and
- * fair already, and a gateway must not be throttled by a number that nobody chose.
+ * of them. Nothing is limited unless it was set: the queue in front of the operations is bounded
+ * and fair already, and a gateway must not be throttled by a number that nobody chose.
  *
  * Each count is one atomic number, the time at which an even flow of requests would have reached
  * it (generic cell rate algorithm, ITU-T I.371): a second's worth may come at once. A request

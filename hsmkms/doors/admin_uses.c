@@ -20,12 +20,11 @@ static json_t *versions_json(const struct key *key)
     for (size_t i = 0; i < key->version_count; i++) {
         const struct version *const version = &key->versions[i];
         (void)json_array_append_new(
-            versions,
-            json_pack("{s:I, s:s, s:s, s:s, s:b, s:o}", "Number",
-                      (json_int_t)version->record.number, "VersionId",
-                      uuid_format(&version->record.id).text, "KeyMaterialId", version->material_id,
-                      "State", version->record.state, "Current", version == key_current(key),
-                      "LastUse", use_json(version)));
+            versions, json_pack("{s:I, s:s, s:s, s:s, s:b, s:o}", "Number",
+                                (json_int_t)version->record.number, "VersionId",
+                                uuid_format(&version->record.id).text, "KeyMaterialId",
+                                version->material_id, "State", version->record.state, "Current",
+                                version == key_current(key), "LastUse", use_json(version)));
     }
     return versions;
 }
@@ -39,9 +38,9 @@ static int key_uses(const struct admin_call *call, json_t **ret, struct kms_erro
     if (admin_need(call, "KeyId", &name, err) < 0 ||
         keyring_resolve(keyring, name, true, &key, err) < 0)
         return -1;
-    json_t *const made = json_pack("{s:s, s:o}", "KeyId",
-                                   keyring_key_arn(keyring, &key->record.id).text, "Versions",
-                                   versions_json(key));
+    json_t *const made =
+        json_pack("{s:s, s:o}", "KeyId", keyring_key_arn(keyring, &key->record.id).text, "Versions",
+                  versions_json(key));
     key_unref(key);
     return admin_answer(made, ret, err);
 }

@@ -42,8 +42,7 @@ struct use_mark *use_mark_ref(struct use_mark *mark)
 
 void use_mark_unref(struct use_mark *mark)
 {
-    if (mark == NULL ||
-        atomic_fetch_sub_explicit(&mark->references, 1, memory_order_acq_rel) > 1)
+    if (mark == NULL || atomic_fetch_sub_explicit(&mark->references, 1, memory_order_acq_rel) > 1)
         return;
     (void)pthread_mutex_destroy(&mark->mutex);
     free(mark);
@@ -191,8 +190,7 @@ int last_use_save(struct keyring *keyring, size_t *ret_saved, struct kms_error *
     if (batch == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the last uses of keys");
     batch->store = keyring->store;
-    const int result =
-        walk(keyring, batch, err) < 0 || write_batch(batch, err) < 0 ? -1 : 0;
+    const int result = walk(keyring, batch, err) < 0 || write_batch(batch, err) < 0 ? -1 : 0;
     empty(batch);
     *ret_saved = batch->saved;
     free(batch);

@@ -1,9 +1,10 @@
 #pragma once
 
 /*
- * When a key version last did something for somebody. A mark is shared by all snapshots of a version
- * and costs a request one short lock; the database gets it later, with others (last_use_save). What
- * a crash may take is therefore what was noted since the last save: the audit trail still has it.
+ * When a key version last did something for somebody. A mark is shared by all snapshots of a
+ * version and costs a request one short lock; the database gets it later, with others
+ * (last_use_save). What a crash may take is therefore what was noted since the last save: the audit
+ * trail still has it.
  *
  * Threads: any. A save and another save one after the other: the worker's, then the last one.
  * Source: AWS KMS API Reference, GetKeyLastUsage.

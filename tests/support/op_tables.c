@@ -7,10 +7,17 @@
  * errors, as JSON. */
 
 static const char *const kinds[FIELD_KINDS] = {
-    [FIELD_STRING] = "string",     [FIELD_ENUM] = "enum",         [FIELD_INT] = "int",
-    [FIELD_BOOL] = "bool",         [FIELD_SECRET] = "blob",       [FIELD_BLOB] = "blob",
-    [FIELD_CONTEXT] = "context",   [FIELD_STRINGS] = "strings",   [FIELD_TAGS] = "tags",
-    [FIELD_PRESENCE] = "presence", [FIELD_CONSTRAINTS] = "constraints",
+    [FIELD_STRING] = "string",
+    [FIELD_ENUM] = "enum",
+    [FIELD_INT] = "int",
+    [FIELD_BOOL] = "bool",
+    [FIELD_SECRET] = "blob",
+    [FIELD_BLOB] = "blob",
+    [FIELD_CONTEXT] = "context",
+    [FIELD_STRINGS] = "strings",
+    [FIELD_TAGS] = "tags",
+    [FIELD_PRESENCE] = "presence",
+    [FIELD_CONSTRAINTS] = "constraints",
 };
 
 static json_t *texts_of(const struct field *field)

@@ -152,8 +152,7 @@ static void test_changes_forget_nothing(void **state)
     encrypt(id.text);
     json_decref(rig_ok(&rig, "DisableKey", "{'KeyId':'%s'}", id.text));
     json_auto_t *answer = rig_ok(&rig, "GetKeyLastUsage", "{'KeyId':'%s'}", id.text);
-    check_names(answer,
-                "[\"KeyId\",\"KeyLastUsage\",\"TrackingStartDate\",\"KeyCreationDate\"]");
+    check_names(answer, "[\"KeyId\",\"KeyLastUsage\",\"TrackingStartDate\",\"KeyCreationDate\"]");
     check_names(member(answer, "KeyLastUsage"),
                 "[\"Operation\",\"Timestamp\",\"CloudTrailEventId\",\"KmsRequestId\"]");
     assert_string_equal(text_of(member(answer, "KeyLastUsage"), "Operation"), "Encrypt");

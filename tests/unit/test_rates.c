@@ -6,10 +6,10 @@
 
 /* Request rates: how one count flows, and which operations, keys and accounts share one. */
 
-#define SECOND    INT64_C(1000000000)
-#define MANY      2000
-#define THREADS   4
-#define DAY_NS    (86400 * SECOND)
+#define SECOND  INT64_C(1000000000)
+#define MANY    2000
+#define THREADS 4
+#define DAY_NS  (86400 * SECOND)
 
 static int taken(atomic_llong *due, int64_t now, int64_t per_second, int tries)
 {
@@ -156,8 +156,7 @@ static void test_what_is_counted_together(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct rates *const rates = new_rates(rows[i].kind, 1);
         CHECK(counted(rates, "111122223333", rows[i].first, rows[i].first_spec));
-        if (counted(rates, "111122223333", rows[i].second, rows[i].second_spec) ==
-            rows[i].together)
+        if (counted(rates, "111122223333", rows[i].second, rows[i].second_spec) == rows[i].together)
             fail_msg("row %zu", i);
         CHECK(counted(rates, "444455556666", rows[i].first, rows[i].first_spec));
         CHECK(!counted(rates, "444455556666", rows[i].first, rows[i].first_spec));
