@@ -1,5 +1,8 @@
 """A request that succeeds, for every operation about a key: what suites then spoil in one way each."""
 
+import contextlib
+import sqlite3
+
 from kms import b64
 
 ROOT = "arn:aws:iam::000000000000:root"
@@ -118,3 +121,20 @@ CALLS = {
 def operation(call):
     """The operation of a row."""
     return call.partition(":")[0]
+
+
+# Settings of a service that writes to its database only because of a request.
+QUIET = """
+[keys]
+last_use_save = 86400
+[audit]
+checkpoint_time = 86400
+checkpoint_records = 1000000
+"""
+
+
+def state(rig):
+    """What a request could have changed: every write has a number, and clients see keys and aliases."""
+    with contextlib.closing(sqlite3.connect(f"file:{rig.dir}/state/hsmkms.db?mode=ro", uri=True)) as db:
+        sequence, = db.execute("SELECT sequence FROM state_root").fetchone()
+    return sequence, rig.ok("ListKeys"), rig.ok("ListAliases")

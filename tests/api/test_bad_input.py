@@ -6,28 +6,21 @@ database is not written to, and the daemon lives. An operation added to the serv
 being in its table.
 """
 
-import contextlib
 import json
-import sqlite3
 
 import pytest
 
 import conftest
 import kms
 import model
+from calls import QUIET, state
 from kms import b64
+
+model.require_new()
 
 VALIDATION, SERIALIZATION = {"ValidationException"}, {"SerializationException"}
 REFUSED = {"UnsupportedOperationException"}  # members that are known and not served
 BODY_LIMIT = 524288
-
-QUIET = """
-[keys]
-last_use_save = 86400
-[audit]
-checkpoint_time = 86400
-checkpoint_records = 1000000
-"""
 
 WRONG = {  # JSON values that are not of a type
     "string": (1, 1.5, True, {}, [], ["x"], {"x": "x"}, "nul\0inside"),
@@ -138,13 +131,6 @@ def quiet():
     yield service
     assert service.running(), service.log()[-3000:]
     conftest.end(service)
-
-
-def state(rig):
-    """What a request could have changed: every write has a number, and clients see keys and aliases."""
-    with contextlib.closing(sqlite3.connect(f"file:{rig.dir}/state/hsmkms.db?mode=ro", uri=True)) as db:
-        sequence, = db.execute("SELECT sequence FROM state_root").fetchone()
-    return sequence, rig.ok("ListKeys"), rig.ok("ListAliases")
 
 
 def show(value):

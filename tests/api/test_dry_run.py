@@ -9,10 +9,11 @@ import calls
 import conftest
 import kms
 import model
-from calls import Subject
+from calls import QUIET, Subject, state
 from kms import Credential
-from test_bad_input import QUIET, state
 from test_grants import People
+
+model.require_new()
 
 DRY, DENIED = "DryRunOperationException", "AccessDeniedException"
 TEXT = "The request would have succeeded, but the DryRun option is set."

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from calls import state
 from kms import NO_SUCH_KEY, b64
-from test_bad_input import state
 
 PLAIN = {"Plaintext": b64(b"x")}
 P256 = {"KeySpec": "ECC_NIST_P256"}

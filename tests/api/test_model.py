@@ -12,6 +12,8 @@ import pytest
 import calls
 import model
 
+model.require_new()
+
 NOT_MADE = {  # operation: why it has no row
     "GetParametersForImport": "imported key material",
     "ImportKeyMaterial": "imported key material",
