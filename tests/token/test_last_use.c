@@ -1,8 +1,11 @@
 #include "hsmkms/keys/last_use.h"
 
+#include <sqlite3.h>
+
 #include "hsmkms/api/worker.h"
 #include "tests/support/api_rig.h"
 #include "tests/support/check.h"
+#include "tests/support/fault_vfs.h"
 
 /* When keys were last used: per version, in few transactions, and again after the next start. */
 
@@ -214,6 +217,24 @@ static void test_saving_beside_calls(void **state)
     keyring_close(&again);
 }
 
+/* A disk that refuses: nothing is forgotten, and the next save writes it. */
+static void test_full_disk(void **state)
+{
+    const struct uuid_text id = rig_key(&rig);
+    struct kms_error err = { 0 };
+    size_t saved = 7;
+
+    (void)state;
+    (void)save();
+    encrypt(id.text);
+    *fault_vfs_fault() = (struct fault){ .at = 1, .for_ever = true, .result = SQLITE_FULL };
+    CHECK_FAILS(last_use_save(&rig.keyring, &saved, &err), err, KMS_ERR_INTERNAL);
+    assert_int_equal(saved, 0);
+    *fault_vfs_fault() = (struct fault){ 0 };
+    assert_int_equal(save(), 1);
+    assert_int_equal(save(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +245,9 @@ int main(void)
         cmocka_unit_test(test_changes_forget_nothing),
         cmocka_unit_test(test_deleted_key),
         cmocka_unit_test(test_saving_beside_calls),
+        cmocka_unit_test(test_full_disk),
     };
+    if (!fault_vfs_install())
+        return 1;
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
