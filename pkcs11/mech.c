@@ -44,12 +44,12 @@ const struct profile *profile_for(const CK_INFO *info)
     return row;
 }
 
-void mech_template(struct attrs *ret, const struct kind *kind, const struct profile *profile,
-                   enum key_place place)
+/* Class, type and every flag: what a strict key has wherever its value comes from. */
+static void add_strict(struct attrs *ret, const struct kind *kind, const struct profile *profile,
+                       enum key_place place)
 {
     attrs_ulong(ret, CKA_CLASS, CKO_SECRET_KEY);
     attrs_ulong(ret, CKA_KEY_TYPE, kind->type);
-    attrs_ulong(ret, CKA_VALUE_LEN, kind->bytes);
     attrs_bool(ret, CKA_TOKEN, place == KEY_IN_TOKEN);
     attrs_bool(ret, CKA_PRIVATE, true);
     attrs_bool(ret, CKA_SENSITIVE, true);
@@ -64,6 +64,20 @@ void mech_template(struct attrs *ret, const struct kind *kind, const struct prof
     attrs_bool(ret, CKA_DERIVE, false);
     if (profile->allowed_mechanisms)
         attrs_bytes(ret, CKA_ALLOWED_MECHANISMS, span_of(&kind->use, sizeof(kind->use)));
+}
+
+void mech_template(struct attrs *ret, const struct kind *kind, const struct profile *profile,
+                   enum key_place place)
+{
+    add_strict(ret, kind, profile, place);
+    attrs_ulong(ret, CKA_VALUE_LEN, kind->bytes);
+}
+
+void mech_import_template(struct attrs *ret, const struct kind *kind,
+                          const struct profile *profile, enum key_place place, struct span value)
+{
+    add_strict(ret, kind, profile, place);
+    attrs_bytes(ret, CKA_VALUE, value);
 }
 
 CK_GCM_PARAMS mech_gcm(const uint8_t iv[TOKEN_IV_LEN], struct span aad)

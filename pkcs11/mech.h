@@ -46,5 +46,9 @@ enum key_place { KEY_IN_SESSION, KEY_IN_TOKEN };
 void mech_template(struct attrs *ret, const struct kind *kind, const struct profile *profile,
                    enum key_place place);
 
+/* The same for C_CreateObject, which is told the value in place of its length. Borrows value. */
+void mech_import_template(struct attrs *ret, const struct kind *kind,
+                          const struct profile *profile, enum key_place place, struct span value);
+
 /* The AES-GCM parameter; borrows iv and aad. */
 CK_GCM_PARAMS mech_gcm(const uint8_t iv[TOKEN_IV_LEN], struct span aad);

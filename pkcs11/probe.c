@@ -174,16 +174,12 @@ static int differs(struct kms_error *err, CK_ATTRIBUTE_TYPE type)
                     attr_name(type));
 }
 
-int probe_made_as(struct session *session, CK_OBJECT_HANDLE key, struct attrs *want,
-                  struct kms_error *err)
+int probe_is_as(struct session *session, CK_OBJECT_HANDLE key, const struct attrs *want,
+                struct kms_error *err)
 {
     uint8_t room[ATTRS_MAX][ATTR_ROOM];
     struct attrs got = { 0 };
 
-    attrs_bool(want, CKA_ALWAYS_SENSITIVE, true);
-    attrs_bool(want, CKA_NEVER_EXTRACTABLE, true);
-    if (session->module->profile->local)
-        attrs_bool(want, CKA_LOCAL, true);
     /* room of exactly the expected length: NSS takes no more for a number, and more is wrong */
     for (CK_ULONG i = 0; i < want->count; i++) {
         assert(want->list[i].ulValueLen <= ATTR_ROOM);
@@ -197,6 +193,16 @@ int probe_made_as(struct session *session, CK_OBJECT_HANDLE key, struct attrs *w
         if (!attr_same(&got.list[i], &want->list[i]))
             return differs(err, want->list[i].type);
     return 0;
+}
+
+int probe_made_as(struct session *session, CK_OBJECT_HANDLE key, struct attrs *want,
+                  struct kms_error *err)
+{
+    attrs_bool(want, CKA_ALWAYS_SENSITIVE, true);
+    attrs_bool(want, CKA_NEVER_EXTRACTABLE, true);
+    if (session->module->profile->local)
+        attrs_bool(want, CKA_LOCAL, true);
+    return probe_is_as(session, key, want, err);
 }
 
 int probe_attributes(struct session *session, const struct kind *kind, CK_OBJECT_HANDLE key,

@@ -47,9 +47,13 @@ CHECKED int probe_run(struct probe *probe, struct session *session, struct sessi
 CHECKED int probe_attributes(struct session *session, const struct kind *kind, CK_OBJECT_HANDLE key,
                              struct kms_error *err);
 
+/* The same for any template of a token object. */
+CHECKED int probe_is_as(struct session *session, CK_OBJECT_HANDLE key, const struct attrs *want,
+                        struct kms_error *err);
+
 /*
- * The same for any template of a token object; what a token says only of a key that it made itself
- * is added to it.
+ * The same for an object that the token made itself; what a token says only of such keys is added
+ * to want.
  */
 CHECKED int probe_made_as(struct session *session, CK_OBJECT_HANDLE key, struct attrs *want,
                           struct kms_error *err);

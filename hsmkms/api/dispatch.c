@@ -8,6 +8,7 @@
 #include "hsmkms/api/metrics.h"
 #include "hsmkms/api/ops.h"
 #include "hsmkms/api/rates.h"
+#include "hsmkms/keys/imported.h"
 #include "hsmkms/keys/regions.h"
 
 /* What the committer's thread needs to end a call. */
@@ -153,11 +154,22 @@ static int authorize_all(struct op_call *c, struct kms_error *err)
     return c->other ? op_authorize(c, &about_other, NULL, err) : 0;
 }
 
+/* Material that is past its time is of no use any more, also before the worker takes it away. */
+static int check_state(const struct op_call *c, const struct key *key, enum key_use use,
+                       const char *arn, struct kms_error *err)
+{
+    if (key_may(key, use, arn, err) < 0)
+        return -1;
+    if ((use == KEY_USE_CRYPTO || use == KEY_USE_ROTATE) && key_is_expired(key, c->now_ms))
+        return kms_fail(err, KMS_ERR_INVALID_STATE, "%s is pending import.", arn);
+    return 0;
+}
+
 static int check_states(const struct op_call *c, struct kms_error *err)
 {
-    if (c->key && key_may(c->key, c->op->key.use, c->key_arn.text, err) < 0)
+    if (c->key && check_state(c, c->key, c->op->key.use, c->key_arn.text, err) < 0)
         return -1;
-    if (c->other && key_may(c->other, c->op->other.use, c->other_arn.text, err) < 0)
+    if (c->other && check_state(c, c->other, c->op->other.use, c->other_arn.text, err) < 0)
         return -1;
     return 0;
 }

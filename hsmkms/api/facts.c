@@ -80,6 +80,8 @@ static void add_slot(const struct field *field, const json_t *value, const void 
         context_set_bool(ret, field->slot, json_is_true(value));
     else if (field->kind == FIELD_INT)
         context_set_number(ret, field->slot, *(const int64_t *)place);
+    else if (field->kind == FIELD_TIME)
+        context_set_number(ret, field->slot, *(const int64_t *)place / MS_PER_SECOND);
     else if (field->kind == FIELD_STRINGS)
         context_set_list(ret, field->slot, ((const struct string_list *)place)->items,
                          ((const struct string_list *)place)->count);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hsmkms/api/violations.h"
+#include "hsmkms/base/clock.h"
 #include "hsmkms/base/encode.h"
 
 /* One member being decoded. */
@@ -162,6 +163,20 @@ static int decode_int(const struct member *member, struct kms_error *err)
         violations_add(member->violations, show(span_text(text)), field_path(field->name).text,
                        "have value greater than or equal to %zu", field->min);
     *(int64_t *)member->place = value;
+    return 0;
+}
+
+/* Seconds since 1970, also with a fraction. Only times that a calendar has and 0 does not mean. */
+static int decode_time(const struct member *member, struct kms_error *err)
+{
+    if (!json_is_number(member->value))
+        return wrong_type(member->value, "Timestamp", err);
+    const double seconds = json_number_value(member->value);
+    if (!(seconds >= 0.001 && seconds < 253402300800.0)) /* the year 10000 */
+        violations_add(member->violations, (struct shown){ SHOWN_NOTHING, { 0 } },
+                       field_path(member->field->name).text, "be a time after 1970");
+    else
+        *(int64_t *)member->place = (int64_t)(seconds * (double)MS_PER_SECOND);
     return 0;
 }
 
@@ -413,7 +428,7 @@ static int decode_member(const struct member *member, struct kms_error *err)
         [FIELD_SECRET] = decode_secret,   [FIELD_BLOB] = decode_blob,
         [FIELD_CONTEXT] = decode_context, [FIELD_STRINGS] = decode_strings,
         [FIELD_TAGS] = decode_tags,       [FIELD_PRESENCE] = decode_presence,
-        [FIELD_CONSTRAINTS] = decode_constraints,
+        [FIELD_CONSTRAINTS] = decode_constraints, [FIELD_TIME] = decode_time,
     };
     return decoders[member->field->kind](member, err);
 }

@@ -33,6 +33,7 @@ enum field_kind {
     FIELD_TAGS,     /* struct tag_list */
     FIELD_PRESENCE, /* bool; an object is there, whatever is in it */
     FIELD_CONSTRAINTS, /* struct request_constraints; of a grant */
+    FIELD_TIME,     /* int64_t; seconds on the wire -> milliseconds; 0 when absent */
     FIELD_KINDS
 };
 
@@ -97,6 +98,7 @@ struct field {
 #define AT_TAGS(S, m)     FIELD_TAGS, OFFSET_OF_TYPE(S, m, struct tag_list)
 #define AT_PRESENCE(S, m) FIELD_PRESENCE, OFFSET_OF_TYPE(S, m, bool)
 #define AT_CONSTRAINTS(S, m) FIELD_CONSTRAINTS, OFFSET_OF_TYPE(S, m, struct request_constraints)
+#define AT_TIME(S, m)     FIELD_TIME, OFFSET_OF_TYPE(S, m, int64_t)
 #define AT(op, kind, m)   AT_##kind(struct op##_request, m)
 
 /*

@@ -17,6 +17,8 @@
 #define EDIT       ASKED(KEY_USE_EDIT)
 #define SWITCH     ASKED(KEY_USE_SWITCH)
 #define ROTATION   ASKED(KEY_USE_ROTATION)
+#define ROTATE     ASKED(KEY_USE_ROTATE)
+#define IMPORT     ASKED(KEY_USE_IMPORT)
 #define SCHEDULE   ASKED(KEY_USE_SCHEDULE)
 #define CANCEL     ASKED(KEY_USE_CANCEL)
 #define GRANT      ASKED(KEY_USE_GRANT)
@@ -79,11 +81,15 @@ const struct op ops[] = {
     { "UntagResource",                   &untag_shape,              resolve_id,            EDIT,       CHANGES_KEY,    NULL,             op_untag, KMS },
     { "ListResourceTags",                &list_tags_shape,          resolve_id,            READ,       READS,          NULL,             op_list_tags, KMS },
 
-    { "EnableKeyRotation",               &enable_rotation_shape,    resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation_change, op_enable_rotation, KMS },
-    { "DisableKeyRotation",              &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation_change, op_disable_rotation, KMS },
+    { "EnableKeyRotation",               &enable_rotation_shape,    resolve_id,            ROTATION,   CHANGES_KEY,    check_automatic_rotation, op_enable_rotation, KMS },
+    { "DisableKeyRotation",              &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_automatic_rotation, op_disable_rotation, KMS },
     { "GetKeyRotationStatus",            &key_only_shape,           resolve_id,            READ,       READS,          check_rotation,   op_rotation_status, KMS },
-    { "RotateKeyOnDemand",               &key_only_shape,           resolve_id,            ROTATION,   CHANGES_KEY,    check_rotation_change, op_rotate, KMS },
+    { "RotateKeyOnDemand",               &key_only_shape,           resolve_id,            ROTATE,     CHANGES_KEY,    check_rotation_change, op_rotate, KMS },
     { "ListKeyRotations",                &list_rotations_shape,     resolve_id,            READ,       READS,          check_rotation,   op_list_rotations, KMS },
+
+    { "GetParametersForImport",          &import_parameters_shape,  resolve_id,            IMPORT,     READS,          check_import_parameters, op_import_parameters, KMS },
+    { "ImportKeyMaterial",               &import_shape,             resolve_id,            IMPORT,     CHANGES_KEY,    check_import,     op_import, KMS },
+    { "DeleteImportedKeyMaterial",       &delete_material_shape,    resolve_id,            READ,       CHANGES_KEY,    check_delete_material, op_delete_material, KMS },
 
     { "ReplicateKey",                    &replicate_shape,          resolve_id,            CRYPTO,     CHANGES_ANSWER, check_replicate,  op_replicate, KMS },
     { "UpdatePrimaryRegion",             &move_primary_shape,       resolve_primary_and_heir, STEADY_BOTH, CHANGES_KEY, check_move_primary, op_move_primary, may_move_primary, API_KMS },

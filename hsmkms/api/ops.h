@@ -66,8 +66,13 @@ op_step check_get_policy, op_get_policy, check_put_policy, op_put_policy, op_lis
 
 /* ops_rotation.c */
 extern const struct request_shape enable_rotation_shape, list_rotations_shape;
-op_step check_rotation, check_rotation_change, op_enable_rotation, op_disable_rotation;
-op_step op_rotation_status, op_rotate, op_list_rotations;
+op_step check_rotation, check_rotation_change, check_automatic_rotation;
+op_step op_enable_rotation, op_disable_rotation, op_rotation_status, op_rotate, op_list_rotations;
+
+/* ops_import.c */
+extern const struct request_shape import_parameters_shape, import_shape, delete_material_shape;
+op_step check_import_parameters, op_import_parameters, check_import, op_import;
+op_step check_delete_material, op_delete_material;
 
 /* ops_multi_region.c */
 extern const struct request_shape replicate_shape, move_primary_shape;

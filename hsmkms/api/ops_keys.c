@@ -7,6 +7,8 @@
 #include "hsmkms/api/policy.h"
 #include "hsmkms/api/reply.h"
 #include "hsmkms/api/tags.h"
+#include "hsmkms/keys/import.h"
+#include "hsmkms/keys/imported.h"
 #include "hsmkms/keys/lifecycle.h"
 
 /*
@@ -192,13 +194,24 @@ static int check_spec(const struct op_call *c, const struct create_key_request *
     return supported ? 0 : cannot_make(spec, err);
 }
 
+static bool is_external(const struct create_key_request *request)
+{
+    return strcmp(request->origin, ORIGIN_EXTERNAL) == 0;
+}
+
 static int check_offered(const struct create_key_request *request, struct kms_error *err)
 {
+    const struct keyspec *const spec = keyspec_find(spec_name(request));
+
     if (request->multi_region && strcmp(request->origin, origins[0]) != 0)
         return kms_fail(err, KMS_ERR_UNSUPPORTED,
                         "Multi-Region keys of Origin %s are not supported by this service.",
                         request->origin);
-    if (strcmp(request->origin, origins[0]) != 0)
+    if (is_external(request) && spec && !import_offers(spec))
+        return kms_fail(err, KMS_ERR_UNSUPPORTED,
+                        "KeySpec %s is not supported for imported key material by this service.",
+                        spec->name);
+    if (!is_external(request) && strcmp(request->origin, origins[0]) != 0)
         return kms_fail(err, KMS_ERR_UNSUPPORTED, "Origin %s is not supported by this service.",
                         request->origin);
     if (request->key_store || request->xks_key)
@@ -256,6 +269,7 @@ int op_create_key(struct op_call *c, struct kms_error *err)
         .policy = request->policy,
         .policy_pins = (const char *)request->head.pins.ptr,
         .multi_region = request->multi_region,
+        .external = is_external(request),
         .tags = request->tags.items,
         .tag_count = request->tags.count,
     };

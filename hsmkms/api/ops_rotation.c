@@ -4,6 +4,7 @@
 
 #include "hsmkms/api/paging.h"
 #include "hsmkms/api/reply.h"
+#include "hsmkms/keys/imported.h"
 #include "hsmkms/keys/lifecycle.h"
 
 /*
@@ -61,6 +62,16 @@ int check_rotation_change(struct op_call *c, struct kms_error *err)
                : 0;
 }
 
+/* Imported material is changed by its owner alone. */
+int check_automatic_rotation(struct op_call *c, struct kms_error *err)
+{
+    if (key_is_external(c->key))
+        return kms_fail(err, KMS_ERR_UNSUPPORTED,
+                        "%s origin is EXTERNAL which is not valid for this operation.",
+                        c->key_arn.text);
+    return check_rotation_change(c, err);
+}
+
 int op_enable_rotation(struct op_call *c, struct kms_error *err)
 {
     return lifecycle_enable_rotation(c->keyring, &c->key->record.id,
@@ -99,21 +110,43 @@ int op_rotate(struct op_call *c, struct kms_error *err)
 /* Versions that are or were in use; the first was made by no rotation. */
 static bool listed(const struct version *version, bool all)
 {
-    return version_is_usable(version) && (all || version->record.reason != NULL);
+    return version_is_known(version) && (all || version->record.reason != NULL);
+}
+
+static const char *material_state(const struct key *key, const struct version *version)
+{
+    if (version == key_waiting_version(key))
+        return "PENDING_ROTATION";
+    return version == key_current(key) ? "CURRENT" : "NON_CURRENT";
+}
+
+/* What is said of imported material alone. */
+static void add_import(json_t *item, const struct version *version)
+{
+    const struct version_record *const record = &version->record;
+    const bool present = version_is_usable(version);
+
+    (void)json_object_set_new(item, "ImportState",
+                              json_string(present ? "IMPORTED" : "PENDING_IMPORT"));
+    if (record->description)
+        (void)json_object_set_new(item, "KeyMaterialDescription", json_string(record->description));
+    if (present)
+        reply_expiration(item, version);
 }
 
 static int append_rotation(json_t *items, const struct key *key, const struct version *version,
                            struct kms_error *err)
 {
-    const bool current = version == key_current(key);
     json_t *const item =
         json_pack("{s:s, s:s, s:s}", "KeyId", key_name(key).text, "KeyMaterialId",
-                  version->material_id, "KeyMaterialState", current ? "CURRENT" : "NON_CURRENT");
+                  version->material_id, "KeyMaterialState", material_state(key, version));
 
     if (item && version->record.reason) {
         (void)json_object_set_new(item, "RotationDate", reply_time(version->record.rotated_ms));
         (void)json_object_set_new(item, "RotationType", json_string(version->record.reason));
     }
+    if (item && key_is_external(key))
+        add_import(item, version);
     if (json_array_append_new(items, item) < 0)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
     return 0;

@@ -13,6 +13,12 @@ static bool allows_alias(uint32_t code)
     return is_alphanumeric(code) || code == ':' || code == '/' || code == '_' || code == '-';
 }
 
+/* [a-zA-Z0-9:/_\s.-] */
+static bool allows_description(uint32_t code)
+{
+    return allows_alias(code) || code == '.' || code == ' ' || (code >= '\t' && code <= '\r');
+}
+
 static bool allows_marker(uint32_t code)
 {
     return code >= 0x20 && code <= 0xff;
@@ -21,6 +27,11 @@ static bool allows_marker(uint32_t code)
 static bool allows_policy(uint32_t code)
 {
     return code == '\t' || code == '\n' || code == '\r' || allows_marker(code);
+}
+
+static bool allows_hex(uint32_t code)
+{
+    return (code >= 'a' && code <= 'f') || (code >= '0' && code <= '9');
 }
 
 static bool allows_policy_name(uint32_t code)
@@ -83,6 +94,8 @@ const struct pattern pattern_alias = { "^[a-zA-Z0-9:/_-]+$", allows_alias, NULL 
 const struct pattern pattern_marker = { "[\\u0020-\\u00FF]*", allows_marker, NULL };
 const struct pattern pattern_policy = { "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+", allows_policy,
                                         NULL };
+const struct pattern pattern_material_id = { "^[a-f0-9]+$", allows_hex, NULL };
+const struct pattern pattern_description = { "^[a-zA-Z0-9:/_\\s.-]+$", allows_description, NULL };
 const struct pattern pattern_policy_name = { "[\\w]+", allows_policy_name, NULL };
 
 bool pattern_matches(const struct pattern *pattern, struct span text)

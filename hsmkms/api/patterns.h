@@ -19,6 +19,8 @@ extern const struct pattern pattern_alias;       /* AliasName */
 extern const struct pattern pattern_marker;      /* Marker */
 extern const struct pattern pattern_policy;      /* Policy */
 extern const struct pattern pattern_policy_name; /* PolicyName */
+extern const struct pattern pattern_material_id; /* KeyMaterialId */
+extern const struct pattern pattern_description; /* KeyMaterialDescription */
 
 extern const struct pattern pattern_region; /* ReplicaRegion, PrimaryRegion */
 

@@ -1,6 +1,7 @@
 #include "hsmkms/api/reply.h"
 
 #include "hsmkms/base/encode.h"
+#include "hsmkms/keys/imported.h"
 #include "hsmkms/keys/multi_region.h"
 
 int op_answer(struct op_call *c, json_t *result, struct kms_error *err)
@@ -60,6 +61,26 @@ int op_note_version(struct op_call *c, const struct uuid *version_id, struct kms
     return reply_material(c->key, version_id, c->material_id, err);
 }
 
+void reply_expiration(json_t *object, const struct version *version)
+{
+    const int64_t valid_to_ms = version->record.valid_to_ms;
+
+    (void)json_object_set_new(object, "ExpirationModel",
+                              json_string(valid_to_ms ? "KEY_MATERIAL_EXPIRES"
+                                                      : "KEY_MATERIAL_DOES_NOT_EXPIRE"));
+    if (valid_to_ms)
+        (void)json_object_set_new(object, "ValidTo", reply_time(valid_to_ms));
+}
+
+/* What clients see: material past its time is gone, also before the worker takes it away. */
+static enum key_state state_now(const struct keyring *keyring, const struct key *key)
+{
+    const bool in_use = key->state == KEY_ENABLED || key->state == KEY_DISABLED;
+
+    return in_use && key_is_expired(key, clock_wall_ms(keyring->clock)) ? KEY_PENDING_IMPORT
+                                                                       : key->state;
+}
+
 /* Members that only some keys have. */
 static int add_by_state(json_t *metadata, const struct key *key, struct kms_error *err)
 {
@@ -69,6 +90,8 @@ static int add_by_state(json_t *metadata, const struct key *key, struct kms_erro
     if (current && keyspec_is_symmetric(key->spec))
         failed |= json_object_set_new(metadata, "CurrentKeyMaterialId",
                                       json_string(current->material_id));
+    if (current && key_is_external(key) && version_is_usable(current))
+        reply_expiration(metadata, current);
     if (key->state == KEY_PENDING_DELETION)
         failed |=
             json_object_set_new(metadata, "DeletionDate", reply_time(key->record.deletion_due_ms));
@@ -126,12 +149,13 @@ int reply_key_metadata(const struct keyring *keyring, const struct key *key, jso
                        struct kms_error *err)
 {
     const struct key_record *const record = &key->record;
+    const enum key_state state = state_now(keyring, key);
     json_auto_t *metadata = json_pack(
         "{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b}", "AWSAccountId",
         keyring->account, "KeyId", key_name(key).text, "Arn", keyring_arn_of(keyring, key).text,
-        "CreationDate", reply_time(record->created_ms), "Enabled", key->state == KEY_ENABLED,
+        "CreationDate", reply_time(record->created_ms), "Enabled", state == KEY_ENABLED,
         "Description", record->description ? record->description : "", "KeyUsage", record->usage,
-        "KeyState", key_state_text(key->state), "Origin", record->origin, "KeyManager",
+        "KeyState", key_state_text(state), "Origin", record->origin, "KeyManager",
         record->manager, "KeySpec", record->spec, "CustomerMasterKeySpec", record->spec,
         reply_algorithms_name(key->usage), reply_algorithms(key), "MultiRegion",
         key_is_multi_region(key));

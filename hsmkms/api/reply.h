@@ -27,6 +27,9 @@ json_t *reply_algorithms(const struct key *key);
 CHECKED int reply_key_metadata(const struct keyring *keyring, const struct key *key, json_t **ret,
                                struct kms_error *err);
 
+/* Adds ExpirationModel and ValidTo of imported material. */
+void reply_expiration(json_t *object, const struct version *version);
+
 /*
  * Writes down for the audit trail and the answer which version of c->key was used. Material of keys
  * that are not symmetric has no name.

@@ -8,6 +8,7 @@
 #include "hsmkms/api/audit_call.h"
 #include "hsmkms/api/last_use.h"
 #include "hsmkms/api/notary.h"
+#include "hsmkms/keys/import.h"
 #include "hsmkms/keys/lifecycle.h"
 #include "hsmkms/keys/regions.h"
 
@@ -72,6 +73,7 @@ static const struct {
     [DUE_ROTATION] = { "RotateKey", "AUTOMATIC", rotate_due },
     [DUE_BUDGET_ROTATION] = { "RotateKey", "AUTOMATIC", rotate_budget },
     [DUE_DELETION] = { "DeleteKey", NULL, lifecycle_delete_due },
+    [DUE_EXPIRY] = { "DeleteExpiredKeyMaterial", NULL, import_expire },
 };
 
 /* Nobody decides about the key any more. */
@@ -108,7 +110,8 @@ static bool is_held(struct api *api, const struct key *key, enum due_kind kind)
 {
     struct worker *const worker = api->worker;
 
-    if (worker == NULL || kind != DUE_DELETION || key->state == KEY_DELETING)
+    if (worker == NULL || (kind != DUE_DELETION && kind != DUE_EXPIRY) ||
+        key->state == KEY_DELETING)
         return false;
     watch_clock(worker);
     return clock_mono_us() - worker->even_since_us <
@@ -126,6 +129,15 @@ static size_t serve_key(struct api *api, const struct key *key)
         return 1;
     log_error(api->config.log, LOG_LEVEL_WARN, duties[kind].event, &err);
     return 0;
+}
+
+/* Pairs that no import token names any more. */
+static void expire_wrappings(struct api *api)
+{
+    struct kms_error err = { 0 };
+
+    if (wrapping_overdue(api->config.keyring) && wrapping_expire(api->config.keyring, &err) < 0)
+        log_error(api->config.log, LOG_LEVEL_WARN, "wrapping-pair", &err);
 }
 
 static size_t serve_region(struct api *api, const struct keyring *keyring)
@@ -151,6 +163,7 @@ size_t worker_round(struct api *api)
 {
     size_t changed = 0;
 
+    expire_wrappings(api);
     for (const struct keyring *each = api->config.keyring; each; each = each->next)
         changed += serve_region(api, each);
     return changed;

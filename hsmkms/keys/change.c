@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "hsmkms/keys/change_import.h"
+
 void key_record_done(struct key_record *record)
 {
     record_done(&key_table, record);
@@ -166,24 +168,46 @@ static int adopt_version(struct change *change, struct version_record *record,
     budget_unref(budget); /* the version holds it now */
     if (added < 0)
         return -1;
-    change->next->record.current_version = record->id;
+    if (record->imported == NULL || uuid_is_nil(&change->next->record.current_version))
+        change->next->record.current_version = record->id;
     return change_put_version(change, record, err);
 }
 
-int change_make_version(struct change *change, const char *reason, struct kms_error *err)
+int change_save(struct change *change, struct kms_error *err)
+{
+    if (stage(change, &key_table, &change->next->record, err) < 0)
+        return -1;
+    return commit_staged(change, err);
+}
+
+/* material: NULL where the token makes it. */
+static int bring_version(struct change *change, const char *reason,
+                         const struct change_material *material, struct kms_error *err)
 {
     struct version_record record __attribute__((cleanup(version_record_done))) = { 0 };
 
     if (draft_version(change, reason, &record, err) < 0 ||
-        stage(change, &key_table, &change->next->record, err) < 0 ||
-        change_put_version(change, &record, err) < 0 || commit_staged(change, err) < 0)
+        (material && change_describe_import(&record, material, err) < 0) ||
+        change_put_version(change, &record, err) < 0 || change_save(change, err) < 0)
         return -1;
 
-    if (make_object(change, &record, err) < 0) {
+    if ((material ? change_import_object(change, material, &record, err)
+                  : make_object(change, &record, err)) < 0) {
         abandon_version(change, &record);
         return -1;
     }
     return adopt_version(change, &record, err);
+}
+
+int change_make_version(struct change *change, const char *reason, struct kms_error *err)
+{
+    return bring_version(change, reason, NULL, err);
+}
+
+int change_import_version(struct change *change, const struct change_material *material,
+                          struct kms_error *err)
+{
+    return bring_version(change, NULL, material, err);
 }
 
 void change_note_rotation(struct change *change, const char *reason)

@@ -60,6 +60,18 @@ void change_done(struct change *change);
  */
 CHECKED int change_make_version(struct change *change, const char *reason, struct kms_error *err);
 
+struct change_material; /* change_import.h */
+
+/*
+ * The same for material of a client: the version becomes current only where the key has none, and
+ * else waits for a rotation.
+ */
+CHECKED int change_import_version(struct change *change, const struct change_material *material,
+                                  struct kms_error *err);
+
+/* Makes next and what is staged durable as an intent; nothing is shown of it yet. */
+CHECKED int change_save(struct change *change, struct kms_error *err);
+
 /* Notes in next that a version was made by rotation: when, how often, and when again. */
 void change_note_rotation(struct change *change, const char *reason);
 

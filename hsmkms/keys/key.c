@@ -12,6 +12,7 @@ static const char *const state_texts[KEY_STATES] = {
     [KEY_UNAVAILABLE] = "Unavailable", [KEY_DELETING] = "Deleting",
     [KEY_DELETED] = "Deleted",         [KEY_ABORTED] = "Aborted",
     [KEY_PENDING_REPLICA_DELETION] = "PendingReplicaDeletion",
+    [KEY_PENDING_IMPORT] = "PendingImport",
 };
 
 /* How a use ends in a state: the error and what follows the ARN in its text. */
@@ -36,6 +37,10 @@ struct refusal {
     {                                                                                              \
         KMS_ERR_INVALID_STATE, "is pending replica deletion."                                      \
     }
+#define NO_MATERIAL                                                                                \
+    {                                                                                              \
+        KMS_ERR_INVALID_STATE, "is pending import."                                                \
+    }
 #define NOT_PENDING                                                                                \
     {                                                                                              \
         KMS_ERR_INVALID_STATE, "is not pending deletion."                                          \
@@ -48,12 +53,13 @@ struct refusal {
 /* clang-format off */
 /* Only states that clients can see have a row; the others are resolved to "does not exist". */
 static const struct refusal refusals[KEY_STATES][KEY_USES] = {
-    /*                          CRYPTO    READ     EDIT     SWITCH   ROTATION  SCHEDULE CANCEL      GRANT */
-    [KEY_ENABLED]          = { ALLOWED,  ALLOWED, ALLOWED, ALLOWED, ALLOWED,  ALLOWED, NOT_PENDING, ALLOWED },
-    [KEY_DISABLED]         = { DISABLED, ALLOWED, ALLOWED, ALLOWED, DISABLED, ALLOWED, NOT_PENDING, DISABLED },
-    [KEY_PENDING_DELETION] = { PENDING,  ALLOWED, PENDING, PENDING, PENDING,  PENDING, ALLOWED,     PENDING },
-    [KEY_PENDING_REPLICA_DELETION] = { REPLICAS, ALLOWED, REPLICAS, REPLICAS, REPLICAS, REPLICAS, ALLOWED, REPLICAS },
-    [KEY_UNAVAILABLE]      = { AWAY,     ALLOWED, ALLOWED, ALLOWED, AWAY,     ALLOWED, NOT_PENDING, ALLOWED },
+    /*                          CRYPTO       READ     EDIT     SWITCH       ROTATION  ROTATE       SCHEDULE CANCEL       GRANT        IMPORT */
+    [KEY_ENABLED]          = { ALLOWED,     ALLOWED, ALLOWED, ALLOWED,     ALLOWED,  ALLOWED,     ALLOWED, NOT_PENDING, ALLOWED,     ALLOWED },
+    [KEY_DISABLED]         = { DISABLED,    ALLOWED, ALLOWED, ALLOWED,     DISABLED, DISABLED,    ALLOWED, NOT_PENDING, DISABLED,    ALLOWED },
+    [KEY_PENDING_DELETION] = { PENDING,     ALLOWED, PENDING, PENDING,     PENDING,  PENDING,     PENDING, ALLOWED,     PENDING,     PENDING },
+    [KEY_PENDING_REPLICA_DELETION] = { REPLICAS, ALLOWED, REPLICAS, REPLICAS, REPLICAS, REPLICAS, REPLICAS, ALLOWED, REPLICAS, REPLICAS },
+    [KEY_PENDING_IMPORT]   = { NO_MATERIAL, ALLOWED, ALLOWED, NO_MATERIAL, ALLOWED,  NO_MATERIAL, ALLOWED, NOT_PENDING, NO_MATERIAL, ALLOWED },
+    [KEY_UNAVAILABLE]      = { AWAY,        ALLOWED, ALLOWED, ALLOWED,     AWAY,     AWAY,        ALLOWED, NOT_PENDING, ALLOWED,     AWAY },
 };
 /* clang-format on */
 
@@ -375,7 +381,7 @@ bool key_visible(const struct key *key)
 {
     return key->state == KEY_ENABLED || key->state == KEY_DISABLED ||
            key->state == KEY_PENDING_DELETION || key->state == KEY_PENDING_REPLICA_DELETION ||
-           key->state == KEY_UNAVAILABLE;
+           key->state == KEY_UNAVAILABLE || key->state == KEY_PENDING_IMPORT;
 }
 
 bool key_is_primary(const struct key *key)

@@ -24,6 +24,7 @@ enum key_state {
     KEY_DELETING,    /* due; token objects are being destroyed */
     KEY_DELETED,     /* kept as a row, so that the id is never used again */
     KEY_ABORTED,     /* creation did not finish */
+    KEY_PENDING_IMPORT, /* of imported material some is missing, or none was there yet */
     KEY_STATES
 };
 
@@ -33,10 +34,12 @@ enum key_use {
     KEY_USE_READ,     /* describe, list, policies, rotation status */
     KEY_USE_EDIT,     /* tags, description, aliases pointing here */
     KEY_USE_SWITCH,   /* enable, disable */
-    KEY_USE_ROTATION, /* enable or disable automatic rotation, rotate now */
+    KEY_USE_ROTATION, /* enable or disable automatic rotation */
+    KEY_USE_ROTATE,   /* rotate now */
     KEY_USE_SCHEDULE, /* schedule deletion */
     KEY_USE_CANCEL,   /* cancel deletion */
     KEY_USE_GRANT,    /* create a grant */
+    KEY_USE_IMPORT,   /* import material */
     KEY_USES
 };
 

@@ -287,14 +287,15 @@ int keyring_open(struct keyring *ret, struct token *token, struct store *store,
                              .store = store,
                              .clock = clock,
                              .limits = limits,
-                             .installation = installation->id };
+                             .installation = installation->id,
+                             .mac_key = installation->meta_mac_key };
     (void)snprintf(ret->account, sizeof(ret->account), "%s", installation->account);
     (void)pthread_mutex_init(&ret->change, NULL);
     ret->catalog = catalog_new();
     if (ret->catalog == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the catalog");
     if (regions_open(ret, regions, err) < 0 || load(ret, err) < 0 ||
-        reconcile(ret, ret_strangers, err) < 0)
+        reconcile(ret, ret_strangers, err) < 0 || wrappings_open(ret, err) < 0)
         return -1;
     for (const struct keyring *each = ret; each; each = each->next)
         ask_for_specs(each);
@@ -307,6 +308,7 @@ void keyring_close(struct keyring *keyring)
         return;
     regions_close(keyring);
     catalog_free(keyring->catalog);
+    wrappings_close(keyring);
     (void)pthread_mutex_destroy(&keyring->change);
     *keyring = (struct keyring){ 0 };
 }

@@ -12,6 +12,7 @@
 
 #include "hsmkms/base/clock.h"
 #include "hsmkms/keys/catalog.h"
+#include "hsmkms/keys/wrapping.h"
 #include "pkcs11/token.h"
 
 struct keyring_limits {
@@ -29,6 +30,8 @@ struct keyring {
     const struct clock *clock;
     struct keyring_limits limits;
     struct uuid installation;
+    struct uuid mac_key; /* HMAC key of the token that authenticates import tokens */
+    struct wrappings wrappings;
     char account[13];
     char region[64];
     struct keyring *home;   /* the first region's, which owns the others */

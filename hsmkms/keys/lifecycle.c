@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "hsmkms/keys/change.h"
+#include "hsmkms/keys/imported.h"
 
 #define TAGS_MAX             50 /* AWS KMS Developer Guide, Resource quotas */
 #define ALIASES_PRESET       50
@@ -56,8 +57,10 @@ int lifecycle_cancel_deletion(struct keyring *keyring, const struct uuid *id, st
 {
     AUTO(change) change = { 0 };
 
-    if (change_begin(&change, keyring, id, KEY_USE_CANCEL, err) < 0 ||
-        key_set_state(change.next, KEY_DISABLED, err) < 0)
+    if (change_begin(&change, keyring, id, KEY_USE_CANCEL, err) < 0)
+        return -1;
+    const bool waits = key_is_external(change.next) && !key_is_complete(change.next);
+    if (key_set_state(change.next, waits ? KEY_PENDING_IMPORT : KEY_DISABLED, err) < 0)
         return -1;
     change.next->record.deletion_due_ms = 0;
     change.next->record.deletion_window_days = 0;
@@ -92,9 +95,9 @@ int lifecycle_set_policy(struct keyring *keyring, const struct uuid *id, const c
 
 /* Only symmetric keys have more than one version; the primary rotates for its replicas. */
 static int begin_rotation(struct change *change, struct keyring *keyring, const struct uuid *id,
-                          enum rotation_cause cause, struct kms_error *err)
+                          enum rotation_cause cause, enum key_use use, struct kms_error *err)
 {
-    if (change_begin(change, keyring, id, KEY_USE_ROTATION, err) < 0)
+    if (change_begin(change, keyring, id, use, err) < 0)
         return -1;
     /* a budget is used up in any region and renewed from any */
     if (cause != ROTATE_BUDGET && change_must_lead(change, err) < 0)
@@ -108,8 +111,10 @@ int lifecycle_enable_rotation(struct keyring *keyring, const struct uuid *id, in
 {
     AUTO(change) change = { 0 };
 
-    if (begin_rotation(&change, keyring, id, ROTATE_DUE, err) < 0)
+    if (begin_rotation(&change, keyring, id, ROTATE_DUE, KEY_USE_ROTATION, err) < 0)
         return -1;
+    if (key_is_external(change.next)) /* nobody but the client makes its material */
+        return kms_fail(err, KMS_ERR_UNSUPPORTED, "%s", "");
     struct key_record *const record = &change.next->record;
     const int64_t before = record->rotation_period_days;
     const int64_t days = period_days ? period_days : before ? before : ROTATION_DAYS_PRESET;
@@ -174,18 +179,42 @@ static bool is_still_due(const struct change *change, enum rotation_cause cause)
                                : budget_is_used_up(change->keyring, change->next);
 }
 
+/* An imported material waits for this. */
+static int turn_to_waiting(struct change *change, const char *reason, struct kms_error *err)
+{
+    const struct version *const waiting = key_waiting_version(change->next);
+
+    if (waiting == NULL || !version_is_usable(waiting))
+        return kms_fail(err, KMS_ERR_INVALID_STATE,
+                        "No available key material pending rotation for the key: %s.",
+                        keyring_key_arn(change->keyring, &change->next->record.id).text);
+    struct version_record *const record =
+        &change->next->versions[waiting - change->next->versions].record;
+    if (record_set_text(&record->reason, reason, err) < 0)
+        return -1;
+    record->rotated_ms = now_ms(change->keyring);
+    change->next->record.current_version = record->id;
+    return change_put_version(change, record, err);
+}
+
+static int next_version(struct change *change, const char *reason, struct kms_error *err)
+{
+    return key_is_external(change->next) ? turn_to_waiting(change, reason, err)
+                                         : change_make_version(change, reason, err);
+}
+
 int lifecycle_rotate(struct keyring *keyring, const struct uuid *id, enum rotation_cause cause,
                      struct kms_error *err)
 {
     const char *const reason = cause == ROTATE_ON_DEMAND ? "ON_DEMAND" : "AUTOMATIC";
     AUTO(change) change = { 0 };
 
-    if (begin_rotation(&change, keyring, id, cause, err) < 0)
+    if (begin_rotation(&change, keyring, id, cause, KEY_USE_ROTATE, err) < 0)
         return -1;
     if (!is_still_due(&change, cause))
         return 0; /* switched off or rotated meanwhile */
     if ((cause == ROTATE_ON_DEMAND && may_rotate_on_demand(&change, err) < 0) ||
-        change_make_version(&change, reason, err) < 0)
+        next_version(&change, reason, err) < 0)
         return -1;
     change_note_rotation(&change, reason);
     return change_commit(&change, err);
@@ -217,12 +246,23 @@ int lifecycle_reserve_block(struct keyring *keyring, const struct uuid *key_id,
     return 0;
 }
 
+/* Material may pass its time in every state but the last ones, waiting material too. */
+static bool expiry_is_due(const struct keyring *keyring, const struct key *key)
+{
+    for (size_t i = 0; i < key->version_count; i++)
+        if (version_is_expired(&key->versions[i], now_ms(keyring)))
+            return key_visible(key);
+    return false;
+}
+
 enum due_kind lifecycle_due(const struct keyring *keyring, const struct key *key)
 {
     if (key->state == KEY_DELETING ||
         (key->state == KEY_PENDING_DELETION && key->record.deletion_due_ms <= now_ms(keyring)))
         return DUE_DELETION;
-    if (key->state != KEY_ENABLED)
+    if (expiry_is_due(keyring, key))
+        return DUE_EXPIRY;
+    if (key->state != KEY_ENABLED || key_is_external(key))
         return DUE_NOTHING;
     if (!key_is_replica(key) && period_is_over(keyring, key))
         return DUE_ROTATION;
@@ -250,7 +290,7 @@ static int draft_record(const struct keyring *keyring, const struct key_draft *d
     if (record_set_text(&ret->manager, draft->aws_managed ? "AWS" : "CUSTOMER", err) < 0 ||
         record_set_text(&ret->spec, draft->spec ? draft->spec : keyspecs[0].name, err) < 0 ||
         record_set_text(&ret->usage, spec_usage_text(draft->usage), err) < 0 ||
-        record_set_text(&ret->origin, "AWS_KMS", err) < 0 ||
+        record_set_text(&ret->origin, draft->external ? ORIGIN_EXTERNAL : ORIGIN_HERE, err) < 0 ||
         record_set_text(&ret->state, key_state_text(KEY_CREATING), err) < 0 ||
         record_set_text(&ret->description, draft->description, err) < 0 ||
         record_set_text(&ret->policy, draft->policy, err) < 0 ||
@@ -289,6 +329,16 @@ static int add_tags(struct change *change, const struct tag_record *tags, size_t
     return 0;
 }
 
+/* A key whose material a client brings later begins without any. */
+static int make_first(struct change *change, const struct key_draft *draft, struct kms_error *err)
+{
+    if (draft->external)
+        return key_set_state(change->next, KEY_PENDING_IMPORT, err);
+    if (change_make_version(change, NULL, err) < 0)
+        return -1;
+    return key_set_state(change->next, KEY_ENABLED, err);
+}
+
 /* The change lock is held. alias: name of a managed key, or NULL. */
 static int create_locked(struct change *change, const struct key_draft *draft, const char *alias,
                          struct kms_error *err)
@@ -303,8 +353,7 @@ static int create_locked(struct change *change, const struct key_draft *draft, c
     if (draft_record(keyring, draft, &record, err) < 0 ||
         key_new(&record, &change->next, err) < 0 ||
         add_tags(change, draft->tags, draft->tag_count, err) < 0 ||
-        change_make_version(change, NULL, err) < 0 ||
-        key_set_state(change->next, KEY_ENABLED, err) < 0)
+        make_first(change, draft, err) < 0)
         return -1;
     if (alias) {
         const struct alias managed = change_alias(change, alias, record.created_ms);

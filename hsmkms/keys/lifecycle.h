@@ -23,12 +23,13 @@ struct key_draft {
     const char *policy;      /* NULL: the default policy */
     const char *policy_pins; /* whom it names, for whoever decides by it; NULL: nobody */
     bool multi_region;       /* the primary of a new family */
+    bool external;           /* material comes later: import.h */
     bool aws_managed;        /* rotates yearly, belongs to an alias/aws/ name */
     const struct tag_record *tags;
     size_t tag_count;
 };
 
-/* Makes a key with one verified version. ret: a reference to the Enabled key. */
+/* Makes a key with one verified version. ret: a reference to the Enabled or PendingImport key. */
 CHECKED int lifecycle_create(struct keyring *keyring, const struct key_draft *draft,
                              struct key **ret, struct kms_error *err);
 
@@ -92,7 +93,7 @@ CHECKED int lifecycle_untag(struct keyring *keyring, const struct uuid *id,
                             const char *const *tag_keys, size_t count, struct kms_error *err);
 
 /* What the clock or the GCM budget asks for; the worker audits each and calls the function. */
-enum due_kind { DUE_NOTHING, DUE_ROTATION, DUE_BUDGET_ROTATION, DUE_DELETION };
+enum due_kind { DUE_NOTHING, DUE_ROTATION, DUE_BUDGET_ROTATION, DUE_DELETION, DUE_EXPIRY };
 enum due_kind lifecycle_due(const struct keyring *keyring, const struct key *key);
 
 /*

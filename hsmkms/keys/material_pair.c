@@ -130,16 +130,34 @@ int material_pair_encrypt(const struct key *key, const struct algorithm *algorit
 }
 
 /* The token does the operation, this process the padding. */
-static int decrypt_by_raw(struct keyring *keyring, const struct key *key,
+static int decrypt_by_raw(struct keyring *keyring, enum token_kind kind,
                           const struct token_key *token_key, const struct algorithm *algorithm,
                           struct span sealed, struct secret *ret, struct kms_error *err)
 {
     AUTO(secret) encoded = { 0 };
 
-    if (token_rsa_raw(keyring->token, key->spec->kind, token_key, TOKEN_DECRYPTS, sealed, &encoded,
-                      err) < 0)
+    if (token_rsa_raw(keyring->token, kind, token_key, TOKEN_DECRYPTS, sealed, &encoded, err) < 0)
         return -1;
     return oaep_open(algorithm->hash, &encoded, ret, err);
+}
+
+int material_oaep_open(struct keyring *keyring, enum token_kind kind,
+                       const struct token_key *token_key, const struct algorithm *algorithm,
+                       struct span sealed, struct secret *ret, struct kms_error *err)
+{
+    enum token_support support = TOKEN_LACKS;
+    int opened;
+
+    if (token_supports(keyring->token, kind, algorithm->token, &support, err) < 0)
+        return -1;
+    if (support == TOKEN_BY_RAW)
+        opened = decrypt_by_raw(keyring, kind, token_key, algorithm, sealed, ret, err);
+    else
+        opened = token_rsa_decrypt(keyring->token, kind, token_key, algorithm->token, sealed, ret,
+                                   err);
+    if (opened < 0 && err->code == KMS_ERR_INVALID_CIPHERTEXT)
+        err->message[0] = '\0'; /* all faults alike */
+    return opened;
 }
 
 int material_pair_decrypt(struct keyring *keyring, const struct key *key,
@@ -147,20 +165,10 @@ int material_pair_decrypt(struct keyring *keyring, const struct key *key,
                           struct secret *ret, struct kms_error *err)
 {
     struct token_key token_key;
-    enum token_support support = TOKEN_LACKS;
-    int opened;
 
-    if (only_version(key, &token_key, err) < 0 ||
-        token_supports(keyring->token, key->spec->kind, algorithm->token, &support, err) < 0)
+    if (only_version(key, &token_key, err) < 0)
         return -1;
-    if (support == TOKEN_BY_RAW)
-        opened = decrypt_by_raw(keyring, key, &token_key, algorithm, sealed, ret, err);
-    else
-        opened = token_rsa_decrypt(keyring->token, key->spec->kind, &token_key, algorithm->token,
-                                   sealed, ret, err);
-    if (opened < 0 && err->code == KMS_ERR_INVALID_CIPHERTEXT)
-        err->message[0] = '\0'; /* all faults alike */
-    return opened;
+    return material_oaep_open(keyring, key->spec->kind, &token_key, algorithm, sealed, ret, err);
 }
 
 /* --- agreement and MACs ----------------------------------------------------------------------- */

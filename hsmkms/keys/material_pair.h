@@ -44,6 +44,12 @@ CHECKED int material_pair_decrypt(struct keyring *keyring, const struct key *key
                                   const struct algorithm *algorithm, struct span sealed,
                                   struct secret *ret, struct kms_error *err);
 
+/* The same for an RSA pair that is no key, but one under which clients wrap material. */
+CHECKED int material_oaep_open(struct keyring *keyring, enum token_kind kind,
+                               const struct token_key *token_key,
+                               const struct algorithm *algorithm, struct span sealed,
+                               struct secret *ret, struct kms_error *err);
+
 /* peer: point of spki_parse_point for the key's curve. Errors: VALIDATION, without words. */
 CHECKED int material_agree(struct keyring *keyring, const struct key *key, struct span peer,
                            struct secret *ret, struct kms_error *err);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "hsmkms/keys/change.h"
+#include "hsmkms/keys/imported.h"
+#include "pkcs11/token_import.h"
 
 /* Ids of the token's objects that bear a key version's label, in order. */
 struct inventory {
@@ -55,7 +57,8 @@ static int prove_key(struct keyring *keyring, const struct key *key, struct vers
 {
     uint8_t canary[TOKEN_CANARY_LEN];
 
-    if (token_key_verify(keyring->token, key->spec->kind, &record->id, err) < 0)
+    if ((record->imported ? token_import_verify : token_key_verify)(
+            keyring->token, key->spec->kind, &record->id, err) < 0)
         return -1;
     if ((key->spec->type == SPEC_MAC
              ? token_mac_canary(keyring->token, key->spec->kind, &record->id, canary, err)
@@ -116,20 +119,31 @@ static int finish_version(struct change *change, struct version_record *record,
     record->rotated_ms = record->reason ? clock_wall_ms(change->keyring->clock) : 0;
     if (record_set_text(&record->state, "Usable", err) < 0)
         return -1;
-    if (is_newest(key, record))
+    if (record->imported ? key_current(key) == NULL : is_newest(key, record))
         key->record.current_version = record->id;
     if (record->reason)
         change_note_rotation(change, record->reason);
+    if (key->state == KEY_PENDING_IMPORT && key_is_complete(key))
+        return key_set_state(key, KEY_ENABLED, err);
     return key->state == KEY_CREATING ? key_set_state(key, KEY_ENABLED, err) : 0;
+}
+
+/* Imported again when it was interrupted: what proves its material was there before. */
+static bool comes_back(const struct key *key, const struct version_record *record)
+{
+    return record->imported && (record->canary.len || record->public_key.len) &&
+           key->state != KEY_DELETED;
 }
 
 static int abort_version(struct change *change, struct version_record *record,
                          struct kms_error *err)
 {
     struct key *const key = change->next;
+    const char *const state = comes_back(key, record)     ? "Absent"
+                              : key->state == KEY_DELETED ? "Destroyed"
+                                                          : "Aborted";
 
-    if (record_set_text(&record->state, key->state == KEY_DELETED ? "Destroyed" : "Aborted", err) <
-        0)
+    if (record_set_text(&record->state, state, err) < 0)
         return -1;
     return key->state == KEY_CREATING ? key_set_state(key, KEY_ABORTED, err) : 0;
 }
@@ -144,6 +158,7 @@ static int end_creation(struct keyring *keyring, const struct uuid *key_id, size
         return -1;
     struct version *const version = &change.next->versions[place];
     if (present && change.next->state != KEY_DELETED &&
+        !comes_back(change.next, &version->record) &&
         look_at_object(keyring, change.next, &version->record, &whole, err) < 0)
         return -1;
     if ((whole ? finish_version(&change, &version->record, err)
@@ -183,7 +198,9 @@ static int compare_objects(struct keyring *keyring, struct key *key,
         const bool present = holds(inventory, &version->record.id);
         if (version_is_usable(version) && !present && key->state != KEY_DELETING)
             key->unavailable = true;
-        if (strcmp(version->record.state, "Destroyed") == 0 && present &&
+        const bool gone =
+            strcmp(version->record.state, "Destroyed") == 0 || version_is_absent(version);
+        if (gone && present &&
             token_key_destroy(keyring->token, &version->record.id, err) < 0)
             return -1;
     }

@@ -14,6 +14,10 @@
  *                  Deleted key
  *   absent         Usable           the key is Unavailable until the object is back; never made anew
  *   present        Destroyed        destroyed again: the token had brought it back
+ *   any            Creating, of     Destroyed, and Absent again: the client has the bytes and was
+ *                  material that    told nothing
+ *                  was there before
+ *   present        Absent           destroyed again
  *   any            key Deleting     left to the worker, which resumes the deletion
  *   present        none             never touched; counted
  *

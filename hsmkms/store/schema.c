@@ -56,6 +56,17 @@ static const struct column version_columns[] = {
     { "canary",               AT(BLOB, version, canary) },
     { "public_key",           AT(BLOB, version, public_key) },
     { "reserved",             AT(INT,  version, reserved) },
+    { "imported",             AT(TEXT, version, imported) },
+    { "description",          AT(TEXT, version, description) },
+    { "valid_to_ms",          AT(INT,  version, valid_to_ms) },
+};
+
+static const struct column wrapping_columns[] = {
+    { "id",                   AT(UUID, wrapping, id) },
+    { "spec",                 AT(TEXT, wrapping, spec) },
+    { "state",                AT(TEXT, wrapping, state) },
+    { "public_key",           AT(BLOB, wrapping, public_key) },
+    { "created_ms",           AT(INT,  wrapping, created_ms) },
 };
 
 static const struct column alias_columns[] = {
@@ -203,13 +214,13 @@ const struct table grant_table = TABLE("key_grant", grant_columns, 2, grant);
 const struct table certificate_binding_table = TABLE("certificate_binding", certificate_binding_columns, 1, certificate_binding);
 const struct table door_token_table = TABLE("door_token", door_token_columns, 1, door_token);
 const struct table last_use_table = TABLE("last_use", last_use_columns, 1, last_use);
+const struct table wrapping_table = TABLE("wrapping_pair", wrapping_columns, 1, wrapping);
 
 const struct table *const schema_tables[] = {
     &installation_table, &key_table, &version_table, &alias_table, &tag_table, &access_key_table,
     &account_table, &identity_table, &managed_policy_table, &inline_policy_table,
     &attachment_table, &identity_tag_table, &sealing_key_table, &grant_table,
-    &certificate_binding_table, &door_token_table,
-    &last_use_table,
+    &certificate_binding_table, &door_token_table, &last_use_table, &wrapping_table,
     NULL,
 };
 
@@ -221,7 +232,7 @@ const struct table *const schema_tables[] = {
 #define OPTIONS ") STRICT, WITHOUT ROWID;"
 
 /* SQL texts of a step: a string literal has its limits (C17 5.2.4.1). */
-#define STEP_PARTS 3
+#define STEP_PARTS 4
 
 static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     STATE_ROOT_SQL
@@ -243,7 +254,7 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     "CREATE TABLE key_version (id BLOB NOT NULL PRIMARY KEY, key_id BLOB NOT NULL,"
     " number INTEGER NOT NULL, state TEXT, reason TEXT, created_ms INTEGER NOT NULL,"
     " rotated_ms INTEGER NOT NULL, canary BLOB NOT NULL, public_key BLOB NOT NULL,"
-    " reserved INTEGER NOT NULL, "
+    " reserved INTEGER NOT NULL, imported TEXT, description TEXT, valid_to_ms INTEGER NOT NULL, "
     TRAILER OPTIONS
 
     "CREATE TABLE alias (name TEXT NOT NULL, region TEXT NOT NULL, key_id BLOB NOT NULL,"
@@ -302,6 +313,8 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     "CREATE TABLE last_use (version_id BLOB NOT NULL PRIMARY KEY, key_id BLOB NOT NULL, "
     "operation TEXT, time_ms INTEGER NOT NULL, event_id BLOB NOT NULL, request_id BLOB NOT NULL, "
     TRAILER OPTIONS,
+    "CREATE TABLE wrapping_pair (id BLOB NOT NULL PRIMARY KEY, spec TEXT, state TEXT, "
+    "public_key BLOB NOT NULL, created_ms INTEGER NOT NULL, " TRAILER OPTIONS,
 } };
 /* clang-format on */
 

@@ -26,8 +26,8 @@ struct key_record {
     struct uuid id;
     char *manager;  /* CUSTOMER or AWS */
     char *spec, *usage, *origin;
-    char *state;    /* Creating, Enabled, Disabled, PendingDeletion, Unavailable, Deleting,
-                       Deleted, Aborted */
+    char *state;    /* Creating, Enabled, Disabled, PendingDeletion, PendingImport, Unavailable,
+                       Deleting, Deleted, Aborted */
     char *description;
     char *policy;   /* as stored by the caller; NULL: the default policy */
     char *policy_pins; /* JSON {ARN: unique id} of users and roles that policy names; NULL: none */
@@ -47,7 +47,8 @@ struct version_record {
     struct uuid id; /* CKA_ID of the token object */
     struct uuid key_id; /* of the key or, multi-Region, of its family */
     int64_t number;     /* 1, 2, ... within the key */
-    char *state;        /* Creating, Usable, Aborted, Destroyed; which one encrypts is said by
+    char *state;        /* Creating, Usable, Aborted, Destroyed, Absent (imported material that was
+                           deleted or expired, and may come back); which one encrypts is said by
                            key_record.current_version alone */
     char *reason;       /* first material: NULL; else ON_DEMAND or AUTOMATIC */
     int64_t created_ms;
@@ -55,6 +56,9 @@ struct version_record {
     struct buf canary;     /* of symmetric and MAC keys; else empty */
     struct buf public_key; /* of pairs, as the token gave it; else empty */
     int64_t reserved;   /* GCM invocations that may have been used */
+    char *imported;     /* where its wrapping was taken off, "Host"; NULL: made in the token */
+    char *description;  /* of imported material; NULL: none */
+    int64_t valid_to_ms; /* when imported material expires */
 };
 
 struct alias_record {
@@ -178,6 +182,16 @@ struct last_use_record {
     struct uuid request_id;
 };
 
+/* RSA pairs of the token under whose public halves clients wrap key material. */
+struct wrapping_record {
+    struct uuid id;        /* CKA_ID of both halves */
+    char *spec;            /* RSA_2048, ... */
+    char *state;           /* Creating, Usable */
+    struct buf public_key; /* as the token gave it */
+    int64_t created_ms;
+};
+
+extern const struct table wrapping_table;
 extern const struct table installation_table, key_table, version_table, alias_table, tag_table,
     access_key_table, account_table, identity_table, managed_policy_table, inline_policy_table,
     attachment_table, identity_tag_table, sealing_key_table, grant_table, certificate_binding_table,

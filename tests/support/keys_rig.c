@@ -52,6 +52,7 @@ void keys_rig_up(struct keys_rig *rig)
                                           .gcm_refuse = 320,
                                           .on_demand_rotations = 25 } };
     rig->installation = (struct installation_record){ .id = uuid_random(), .account = account };
+    rig->installation.meta_mac_key = rig->mac_key;
     softhsm_init(&rig->softhsm);
     const struct token_config config = softhsm_config(&rig->softhsm);
     CHECK_OK(token_open(&config, &rig->token, &err), err);

@@ -15,6 +15,7 @@ static const size_t sizes[FIELD_KINDS] = {
     [FIELD_TAGS] = sizeof(struct tag_list),
     [FIELD_PRESENCE] = sizeof(bool),
     [FIELD_CONSTRAINTS] = sizeof(struct request_constraints),
+    [FIELD_TIME] = sizeof(int64_t),
 };
 
 static void test_rows_are_whole(void **state)
