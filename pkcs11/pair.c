@@ -147,6 +147,24 @@ void pair_template(struct attrs *ret, const struct pair *pair, enum token_use us
                     span_of(allowed->list, allowed->count * sizeof(allowed->list[0])));
 }
 
+void pair_import_template(struct attrs *ret, const struct pair *pair,
+                          const struct token_private *numbers)
+{
+    if (pair->type != CKK_RSA) {
+        attrs_bytes(ret, CKA_EC_PARAMS, pair->curve);
+        attrs_bytes(ret, CKA_VALUE, numbers->scalar);
+        return;
+    }
+    attrs_bytes(ret, CKA_MODULUS, numbers->modulus);
+    attrs_bytes(ret, CKA_PUBLIC_EXPONENT, SPAN_LITERAL(RSA_EXPONENT));
+    attrs_bytes(ret, CKA_PRIVATE_EXPONENT, numbers->exponent);
+    attrs_bytes(ret, CKA_PRIME_1, numbers->prime1);
+    attrs_bytes(ret, CKA_PRIME_2, numbers->prime2);
+    attrs_bytes(ret, CKA_EXPONENT_1, numbers->exponent1);
+    attrs_bytes(ret, CKA_EXPONENT_2, numbers->exponent2);
+    attrs_bytes(ret, CKA_COEFFICIENT, numbers->coefficient);
+}
+
 void pair_public_template(struct attrs *ret, const struct pair *pair, enum token_use use,
                           enum key_place place)
 {
@@ -275,17 +293,45 @@ CK_RV pair_read_public(struct session *session, CK_OBJECT_HANDLE key, enum token
     return CKR_OK;
 }
 
+/* Nothing that C_CreateObject is not told: the modulus says how long it is. */
+static void drop_bits(struct attrs *want)
+{
+    CK_ULONG kept = 0;
+
+    for (CK_ULONG i = 0; i < want->count; i++)
+        if (want->list[i].type != CKA_MODULUS_BITS)
+            want->list[kept++] = want->list[i];
+    want->count = kept;
+}
+
+CK_RV pair_create_public(struct session *session, const struct pair *pair, enum token_use use,
+                         struct span public_key, const struct pair_name *name,
+                         CK_OBJECT_HANDLE *ret)
+{
+    uint8_t room[DER_MAX], octets[DER_MAX + TOKEN_PUBLIC_MAX];
+    const struct span head = octets_head(public_key.len, room);
+    struct attrs want = { 0 };
+
+    assert(public_key.len == pair_public_len(pair));
+    pair_public_template(&want, pair, use, name ? KEY_IN_TOKEN : KEY_IN_SESSION);
+    if (pair->type == CKK_RSA) {
+        drop_bits(&want);
+        attrs_bytes(&want, CKA_MODULUS, span_of(public_key.ptr, pair->bytes));
+    } else {
+        memcpy(octets, head.ptr, head.len);
+        memcpy(octets + head.len, public_key.ptr, public_key.len);
+        attrs_bytes(&want, CKA_EC_POINT, span_of(octets, head.len + public_key.len));
+    }
+    if (name) {
+        attrs_bytes(&want, CKA_ID, uuid_span(name->id));
+        attrs_bytes(&want, CKA_LABEL, span_text(name->label));
+    }
+    return P11_TRY(session, C_CreateObject, want.list, want.count, ret);
+}
+
 CK_RV pair_make_public(struct session *session, const struct pair *pair, struct span point,
                        CK_OBJECT_HANDLE *ret)
 {
-    uint8_t room[DER_MAX], octets[DER_MAX + TOKEN_PUBLIC_MAX];
-    const struct span head = octets_head(point.len, room);
-    struct attrs want = { 0 };
-
-    assert(pair->type != CKK_RSA && point.len == pair_public_len(pair));
-    memcpy(octets, head.ptr, head.len);
-    memcpy(octets + head.len, point.ptr, point.len);
-    pair_public_template(&want, pair, TOKEN_SIGNS, KEY_IN_SESSION);
-    attrs_bytes(&want, CKA_EC_POINT, span_of(octets, head.len + point.len));
-    return P11_TRY(session, C_CreateObject, want.list, want.count, ret);
+    assert(pair->type != CKK_RSA);
+    return pair_create_public(session, pair, TOKEN_SIGNS, point, NULL, ret);
 }

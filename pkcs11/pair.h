@@ -11,7 +11,7 @@
  */
 
 #include "pkcs11/session.h"
-#include "pkcs11/token_asym.h"
+#include "pkcs11/token_import.h"
 
 struct pair {
     const char *name;
@@ -75,6 +75,10 @@ void pair_template(struct attrs *ret, const struct pair *pair, enum token_use us
                    const struct profile *profile, enum key_place place,
                    const struct mechanisms *allowed);
 
+/* What C_CreateObject is told beside pair_template(). Borrows numbers. */
+void pair_import_template(struct attrs *ret, const struct pair *pair,
+                          const struct token_private *numbers);
+
 /* The template of the public half. */
 void pair_public_template(struct attrs *ret, const struct pair *pair, enum token_use use,
                           enum key_place place);
@@ -86,6 +90,17 @@ void pair_public_template(struct attrs *ret, const struct pair *pair, enum token
  */
 CK_RV pair_read_public(struct session *session, CK_OBJECT_HANDLE key, enum token_kind kind,
                        struct token_public *ret);
+
+/* What token objects are called. */
+struct pair_name {
+    const struct uuid *id;
+    const char *label;
+};
+
+/* Makes a public half of the bytes of struct token_public. name: NULL for a session object. */
+CK_RV pair_create_public(struct session *session, const struct pair *pair, enum token_use use,
+                         struct span public_key, const struct pair_name *name,
+                         CK_OBJECT_HANDLE *ret);
 
 /* Makes a session object of public bytes that verifies; of curves only. */
 CK_RV pair_make_public(struct session *session, const struct pair *pair, struct span point,

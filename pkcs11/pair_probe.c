@@ -129,6 +129,22 @@ static bool works(struct session *session, const struct halves *made, const stru
     }
 }
 
+bool pair_works(struct session *session, const struct halves *made, enum token_kind kind,
+                enum token_use use, const struct pair_probe *known)
+{
+    const struct pair *const pair = pair_of(kind);
+
+    for (enum token_algorithm i = 0; i < TOKEN_ALGORITHMS; i++) {
+        if (algorithm_of(i)->use != use || !algorithm_fits(algorithm_of(i), pair))
+            continue;
+        if (known->support[i] == TOKEN_WITHIN)
+            return works(session, made, pair, i);
+        if (known->support[i] == TOKEN_BY_RAW)
+            return does_raw(session, made, pair, use);
+    }
+    return false;
+}
+
 /* Pairs */
 
 /* Failed tries leave operations open. */

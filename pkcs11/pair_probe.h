@@ -57,6 +57,13 @@ CK_RV pair_make(struct session *session, const struct pair *pair, enum token_use
                 const struct mechanisms *allowed, const struct uuid *id, const char *label,
                 struct halves *ret);
 
+/*
+ * Whether two halves belong together and do their work, there and back, as far as this token was
+ * seen to do it. The session may be of no more use afterwards.
+ */
+bool pair_works(struct session *session, const struct halves *made, enum token_kind kind,
+                enum token_use use, const struct pair_probe *known);
+
 struct token;
 
 /*

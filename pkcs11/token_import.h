@@ -10,7 +10,7 @@
  *
  * Threads and errors: as in token.h.
  *
- * Source: PKCS #11 Base Specification v2.40, sections 4.10 (secret key objects) and 5.7
+ * Source: PKCS #11 Base Specification v2.40, sections 4.9 (private key objects), 4.10 (secret key objects) and 5.7
  * (C_CreateObject).
  */
 
@@ -43,3 +43,35 @@ CHECKED int token_key_import(struct token *token, enum token_kind kind, struct s
 /* As token_key_verify, for an object of token_key_import. */
 CHECKED int token_import_verify(struct token *token, enum token_kind kind, const struct uuid *id,
                                 struct kms_error *err);
+
+/* Pairs */
+
+/* The numbers of a private key, big-endian, in locked memory; borrowed. */
+struct token_private {
+    struct span modulus, exponent, prime1, prime2, exponent1, exponent2, coefficient; /* RSA */
+    struct span scalar; /* curves of SEC 1: as long as the field */
+};
+
+/*
+ * Whether these numbers and this public key are a pair: session objects of both are made, put to
+ * work and destroyed.
+ *
+ * public_key  as in struct token_public
+ * Errors:     UNSUPPORTED (no kind of pair, or one that has not this use)
+ */
+CHECKED int token_pair_try(struct token *token, enum token_kind kind, enum token_use use,
+                           const struct token_private *numbers, struct span public_key, bool *ret,
+                           struct kms_error *err);
+
+/*
+ * Makes both halves in the token, durable, and verifies them (token_pair_import_verify). On failure
+ * as token_key_import.
+ */
+CHECKED int token_pair_import(struct token *token, enum token_kind kind, enum token_use use,
+                              const struct token_private *numbers, struct span public_key,
+                              const struct uuid *id, const char *label, struct kms_error *err);
+
+/* As token_pair_verify, for a pair of token_pair_import. */
+CHECKED int token_pair_import_verify(struct token *token, enum token_kind kind, enum token_use use,
+                                     const struct uuid *id, struct span public_key,
+                                     struct kms_error *err);

@@ -150,7 +150,7 @@ static void put_private_key(struct backwards *der, enum public_kind kind, const 
 }
 
 /* AlgorithmIdentifier of each kind (RFC 8017, appendix C; RFC 5480, section 2.1; RFC 8410). */
-static struct span algorithm_of(enum public_kind kind)
+struct span pkcs8_algorithm(enum public_kind kind)
 {
     static const uint8_t rsa[] = { 0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0 };
     static const uint8_t p256[] = { 0x30, 19, 6,    7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1,
@@ -185,7 +185,7 @@ int pkcs8_format(enum public_kind kind, EVP_PKEY *key, struct secret *ret, struc
     put_private_key(&der, kind, params);
     OSSL_PARAM_free(params);
     put_header(&der, DER_OCTETS, ROOM);
-    put(&der, algorithm_of(kind));
+    put(&der, pkcs8_algorithm(kind));
     put(&der, SPAN_ARRAY(version));
     put_header(&der, DER_SEQUENCE, ROOM);
     const int copied = der.failed

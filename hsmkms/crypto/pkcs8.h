@@ -16,3 +16,6 @@
 /* ret in its zero state. Errors: INTERNAL. */
 CHECKED int pkcs8_format(enum public_kind kind, EVP_PKEY *key, struct secret *ret,
                          struct kms_error *err);
+
+/* DER of the AlgorithmIdentifier of a kind. */
+struct span pkcs8_algorithm(enum public_kind kind);

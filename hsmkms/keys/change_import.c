@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-#include "pkcs11/token_import.h"
-
 int change_describe_import(struct version_record *record, const struct change_material *material,
                            struct kms_error *err)
 {
@@ -15,7 +13,7 @@ int change_describe_import(struct version_record *record, const struct change_ma
                : 0;
 }
 
-/* What proves a key of this spec from now on. */
+/* What proves a key that is no pair from now on. */
 static int first_canary(struct token *token, const struct key *key, struct version_record *record,
                         struct kms_error *err)
 {
@@ -33,11 +31,15 @@ static int first_canary(struct token *token, const struct key *key, struct versi
 static int make_object(const struct change *change, const struct change_material *material,
                        const struct uuid *id, struct kms_error *err)
 {
+    struct token *const token = change->keyring->token;
+    const struct key *const key = change->next;
     char label[64];
 
     (void)snprintf(label, sizeof(label), "hsmkms:kv:%s", uuid_format(id).text);
-    return token_key_import(change->keyring->token, change->next->spec->kind, material->value, id,
-                            label, err);
+    if (key->spec->type == SPEC_PAIR)
+        return token_pair_import(token, key->spec->kind, keyspec_token_use(key->usage),
+                                 material->numbers, material->public_key, id, label, err);
+    return token_key_import(token, key->spec->kind, material->value, id, label, err);
 }
 
 int change_import_object(const struct change *change, const struct change_material *material,
@@ -45,7 +47,10 @@ int change_import_object(const struct change *change, const struct change_materi
 {
     if (make_object(change, material, &record->id, err) < 0)
         return -1;
-    return first_canary(change->keyring->token, change->next, record, err);
+    if (change->next->spec->type != SPEC_PAIR)
+        return first_canary(change->keyring->token, change->next, record, err);
+    buf_append(&record->public_key, material->public_key);
+    return buf_check(&record->public_key, err);
 }
 
 /* A version of the copy that is being altered. */

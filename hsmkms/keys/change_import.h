@@ -9,10 +9,13 @@
  */
 
 #include "hsmkms/keys/change.h"
+#include "pkcs11/token_import.h"
 
 /* What was taken out of its wrapping, as the token wants it. */
 struct change_material {
-    struct span value;
+    struct span value;                   /* of keys that are no pairs */
+    const struct token_private *numbers; /* of pairs */
+    struct span public_key;
     int64_t valid_to_ms;     /* 0: never expires */
     const char *description; /* NULL: as it was */
 };

@@ -1,20 +1,18 @@
 #include "hsmkms/keys/import.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "hsmkms/crypto/spki.h"
-#include "hsmkms/keys/change_import.h"
 #include "hsmkms/keys/import_token.h"
 #include "hsmkms/keys/import_unwrap.h"
+#include "hsmkms/keys/import_value.h"
 #include "hsmkms/keys/imported.h"
-#include "pkcs11/token_import.h"
 
 #define MATERIALS_MAX 100 /* rows of one key; AWS allows 25 rotations */
 
 bool import_offers(const struct keyspec *spec)
 {
-    return spec->type == SPEC_AES || spec->type == SPEC_MAC;
+    return spec->type != SPEC_UNOFFERED && spec->kind != TOKEN_EDWARDS25519;
 }
 
 /* --- parameters ------------------------------------------------------------------------------- */
@@ -57,50 +55,22 @@ static int incorrect(struct kms_error *err, const char *why)
 }
 
 static int take_off_wrapping(struct keyring *keyring, const struct key *key,
-                             const struct import_draft *draft, struct secret *ret,
+                             const struct import_draft *draft, struct import_value *ret,
                              struct kms_error *err)
 {
     struct import_token token;
     struct wrapping_pair pair;
+    AUTO(secret) bytes = { 0 };
 
     if (import_token_open(keyring, draft->token, &key->record.id, &token, err) < 0)
         return -1;
     const struct wrapping_algorithm *const algorithm = wrapping_algorithm_at(token.algorithm);
     if (algorithm == NULL || !wrapping_find(keyring, &token.pair_id, &pair))
         return kms_fail(err, KMS_ERR_INVALID_IMPORT_TOKEN, "The import token is invalid.");
-    if (import_unwrap(keyring, &pair, algorithm, draft->sealed, ret, err) < 0)
+    if (import_unwrap(keyring, &pair, algorithm, draft->sealed, &bytes, err) < 0 ||
+        import_value_read(key->spec, &bytes, ret, err) < 0)
         return -1;
-    if (ret->len != token_key_bytes(key->spec->kind)) {
-        secret_done(ret);
-        return incorrect(err, "The key material has not the size that the key spec needs.");
-    }
-    return 0;
-}
-
-/* The version with this value among all that the key has or had; NULL: none. */
-static int find_same(const struct change *change, struct span value, const struct version **ret,
-                     struct kms_error *err)
-{
-    const struct key *const key = change->next;
-    struct token_key *const known = calloc(key->version_count + 1, sizeof(*known));
-    const struct version **const versions = calloc(key->version_count + 1, sizeof(*versions));
-    size_t count = 0, place = 0;
-
-    for (size_t i = 0; known && versions && i < key->version_count; i++) {
-        if (!version_is_known(&key->versions[i]))
-            continue;
-        known[count] = version_token_key(&key->versions[i]);
-        versions[count++] = &key->versions[i];
-    }
-    const int matched = known && versions
-                            ? token_key_match(change->keyring->token, key->spec->kind, value, known,
-                                              count, &place, err)
-                            : kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a key");
-    if (matched == 0)
-        *ret = place < count ? versions[place] : NULL;
-    free(known);
-    free(versions);
-    return matched;
+    return import_value_try(keyring->token, key, ret, err);
 }
 
 /* --- taking in -------------------------------------------------------------------------------- */
@@ -170,31 +140,36 @@ static int take_same(struct change *change, const struct version *same,
 }
 
 static int take_in(struct change *change, const struct import_draft *draft,
-                   const struct change_material *material, struct material_name *ret,
+                   const struct import_value *value, struct material_name *ret,
                    struct kms_error *err)
 {
+    const struct change_material given = { .value = secret_span(&value->bytes),
+                                           .numbers = &value->numbers,
+                                           .public_key = buf_span(&value->public_key),
+                                           .valid_to_ms = draft->valid_to_ms,
+                                           .description = draft->description };
     const struct key *const key = change->next;
     const bool is_new = draft->type == IMPORT_NEW ||
                         (draft->type == IMPORT_BY_HISTORY && key_current(key) == NULL);
     const struct version *same = NULL;
 
-    if (find_same(change, material->value, &same, err) < 0)
+    if (import_value_find(change->keyring->token, key, value, &same, err) < 0)
         return -1;
     if (is_new && same)
         return incorrect(err, "The key material is one that the key has or had before.");
     if (is_new)
-        return take_new(change, material, ret, err);
+        return take_new(change, &given, ret, err);
     if (same == NULL ||
         (draft->material_id && strcmp(draft->material_id, same->material_id) != 0))
         return incorrect(err, "The key material is not that which the key had before.");
-    return take_same(change, same, material, ret, err);
+    return take_same(change, same, &given, ret, err);
 }
 
 int import_material(struct keyring *keyring, const struct uuid *id,
                     const struct import_draft *draft, struct material_name *ret,
                     struct kms_error *err)
 {
-    AUTO(secret) value = { 0 };
+    AUTO(import_value) value = { 0 };
     struct material_name name;
     struct key *const seen = catalog_find(keyring->catalog, id);
 
@@ -205,12 +180,9 @@ int import_material(struct keyring *keyring, const struct uuid *id,
     if (opened < 0)
         return -1;
 
-    const struct change_material material = { .value = secret_span(&value),
-                                              .valid_to_ms = draft->valid_to_ms,
-                                              .description = draft->description };
     AUTO(change) change = { 0 };
     if (change_begin(&change, keyring, id, KEY_USE_IMPORT, err) < 0 ||
-        take_in(&change, draft, &material, &name, err) < 0)
+        take_in(&change, draft, &value, &name, err) < 0)
         return -1;
     if (change.next->state == KEY_PENDING_IMPORT && key_is_complete(change.next) &&
         key_set_state(change.next, KEY_ENABLED, err) < 0)

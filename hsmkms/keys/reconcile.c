@@ -77,8 +77,9 @@ static int prove_pair(struct keyring *keyring, const struct key *key, struct ver
     struct token_public public_key;
 
     if (token_pair_public(keyring->token, key->spec->kind, use, &record->id, &public_key, err) < 0 ||
-        token_pair_verify(keyring->token, key->spec->kind, use, &record->id,
-                          token_public_span(&public_key), err) < 0)
+        (record->imported ? token_pair_import_verify : token_pair_verify)(
+            keyring->token, key->spec->kind, use, &record->id, token_public_span(&public_key),
+            err) < 0)
         return -1;
     buf_clear(&record->public_key);
     buf_append(&record->public_key, token_public_span(&public_key));

@@ -8,7 +8,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import hashes, hmac, keywrap, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
 import clock
 from kms import b64, signing_clock, unb64
@@ -59,13 +59,19 @@ def prepared(rig, key, material, algorithm="RSAES_OAEP_SHA_256", spec="RSA_2048"
             "EncryptedKeyMaterial": b64(wrap(got, material, algorithm))}
 
 
+def fitting(material):
+    """A wrapping that has room for it."""
+    return "RSAES_OAEP_SHA_256" if len(material) < 190 else "RSA_AES_KEY_WRAP_SHA_256"
+
+
 def bring(rig, key, material, **more):
-    return rig.ok("ImportKeyMaterial", KeyId=key, **{**prepared(rig, key, material), **NEVER, **more})
+    return rig.ok("ImportKeyMaterial", KeyId=key,
+                  **{**prepared(rig, key, material, fitting(material)), **NEVER, **more})
 
 
 def refuse(rig, error, key, material, **more):
     return rig.refuses(error, "ImportKeyMaterial",
-                       {"KeyId": key, **prepared(rig, key, material), **NEVER, **more})
+                       {"KeyId": key, **prepared(rig, key, material, fitting(material)), **NEVER, **more})
 
 
 def describe(rig, key):
@@ -82,6 +88,11 @@ def data_key(rig, key):
 
 def opens(rig, made):
     return rig.ok("Decrypt", CiphertextBlob=made["CiphertextBlob"])["Plaintext"] == made["Plaintext"]
+
+
+def materials_are_none(rig, key):
+    """Nothing came of what was refused, as far as a client can see."""
+    return "ExpirationModel" not in describe(rig, key)
 
 
 def materials(rig, key):
@@ -181,6 +192,146 @@ def test_mac_keys(place, bits):
     assert place.ok("VerifyMac", KeyId=key, Message=b64(b"message"), Mac=b64(expected),
                     MacAlgorithm=algorithm)["MacValid"]
     place.refuses(UNSUPPORTED, "RotateKeyOnDemand", {"KeyId": key})
+
+
+CURVES = {"ECC_NIST_P256": ec.SECP256R1(), "ECC_NIST_P384": ec.SECP384R1(), "ECC_NIST_P521": ec.SECP521R1(),
+          "ECC_SECG_P256K1": ec.SECP256K1()}
+DIGESTS = {"ECC_NIST_P384": (hashes.SHA384(), "ECDSA_SHA_384"),
+           "ECC_NIST_P521": (hashes.SHA512(), "ECDSA_SHA_512")}
+
+
+def pkcs8(private):
+    return private.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8,
+                                 serialization.NoEncryption())
+
+
+def spki(private):
+    return private.public_key().public_bytes(serialization.Encoding.DER,
+                                             serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def comes_and_goes(rig, key, private, other):
+    """What is the same for every pair, beside its use."""
+    assert rig.ok("GetPublicKey", KeyId=key)["PublicKey"] == b64(spki(private))
+    rig.ok("DeleteImportedKeyMaterial", KeyId=key)
+    rig.refuses(STATE, "GetPublicKey", {"KeyId": key})
+    refuse(rig, WRONG, key, pkcs8(other))
+    refuse(rig, WRONG, key, pkcs8(private), ImportType="NEW_KEY_MATERIAL")
+    assert bring(rig, key, pkcs8(private)) == {"KeyId": key.arn}
+    assert rig.ok("GetPublicKey", KeyId=key)["PublicKey"] == b64(spki(private))
+
+
+@pytest.mark.parametrize("spec", CURVES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_curves_that_sign(place, spec, algorithm):
+    private, other = (ec.generate_private_key(CURVES[spec]) for _ in range(2))
+    digest, name = DIGESTS.get(spec, (hashes.SHA256(), "ECDSA_SHA_256"))
+    key = external(place, KeySpec=spec, KeyUsage="SIGN_VERIFY")
+    place.ok("ImportKeyMaterial", KeyId=key, **NEVER,
+             **prepared(place, key, pkcs8(private), algorithm, "RSA_3072"))
+    sign = {"KeyId": key, "Message": b64(b"message"), "SigningAlgorithm": name}
+    for _ in range(2):
+        made = unb64(place.ok("Sign", **sign)["Signature"])
+        private.public_key().verify(made, b"message", ec.ECDSA(digest))
+        assert place.ok("Verify", **sign, Signature=b64(private.sign(b"message", ec.ECDSA(digest))))
+        comes_and_goes(place, key, private, other)
+
+
+@pytest.mark.parametrize("spec", [s for s in CURVES if "NIST" in s])
+def test_curves_that_agree(place, spec):
+    private, other, peer = (ec.generate_private_key(CURVES[spec]) for _ in range(3))
+    key = external(place, KeySpec=spec, KeyUsage="KEY_AGREEMENT")
+    bring(place, key, pkcs8(private))
+    comes_and_goes(place, key, private, other)
+    made = place.ok("DeriveSharedSecret", KeyId=key, KeyAgreementAlgorithm="ECDH", PublicKey=b64(spki(peer)))
+    assert unb64(made["SharedSecret"]) == private.exchange(ec.ECDH(), peer.public_key())
+    assert made["KeyOrigin"] == "EXTERNAL"
+
+
+@pytest.fixture(scope="module")
+def rsa_keys():
+    return {bits: [rsa.generate_private_key(65537, bits) for _ in range(2)] for bits in (2048, 3072, 4096)}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS[2:])
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_rsa_that_signs(place, rsa_keys, bits, algorithm):
+    private, other = rsa_keys[bits]
+    key = external(place, KeySpec=f"RSA_{bits}", KeyUsage="SIGN_VERIFY")
+    place.ok("ImportKeyMaterial", KeyId=key, **NEVER, **prepared(place, key, pkcs8(private), algorithm))
+    comes_and_goes(place, key, private, other)
+    for name, how in (("RSASSA_PKCS1_V1_5_SHA_256", padding.PKCS1v15()),
+                      ("RSASSA_PSS_SHA_256", padding.PSS(padding.MGF1(hashes.SHA256()), 32))):
+        made = place.ok("Sign", KeyId=key, Message=b64(b"message"), SigningAlgorithm=name)
+        private.public_key().verify(unb64(made["Signature"]), b"message", how, hashes.SHA256())
+
+
+def test_rsa_that_decrypts(place, rsa_keys):
+    private, other = rsa_keys[2048]
+    key = external(place, KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT")
+    bring(place, key, pkcs8(private))
+    comes_and_goes(place, key, private, other)
+    for name in ("RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"):
+        sealed = private.public_key().encrypt(b"hello", oaep(name))
+        opened = place.ok("Decrypt", KeyId=key, CiphertextBlob=b64(sealed), EncryptionAlgorithm=name)
+        assert opened["Plaintext"] == b64(b"hello")
+
+
+def test_numbers_that_are_no_key(place, rsa_keys):
+    """Right in form and size, and yet no key: the token finds out before anything is kept."""
+    private, other = rsa_keys[2048]
+    good, strange = private.private_numbers(), other.private_numbers()
+    key = external(place, KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
+    der = pkcs8(private)
+    for number in (good.d, good.p, good.q, good.dmp1, good.dmq1, good.iqmp):
+        raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
+        bad = der.replace(raw, raw[:-1] + bytes([raw[-1] ^ 4]))
+        assert bad != der
+        refuse(place, WRONG, key, bad)
+    mixed = der.replace(good.public_numbers.n.to_bytes(256, "big"),
+                        strange.public_numbers.n.to_bytes(256, "big"))
+    small = rsa.generate_private_key(3, 2048)
+    for bad in (mixed, pkcs8(rsa_keys[3072][0]), pkcs8(small), der[:-1], der + b"\0", b"", spki(private),
+                pkcs8(ec.generate_private_key(ec.SECP256R1())),
+                private.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL,
+                                      serialization.NoEncryption())):
+        if bad:
+            refuse(place, WRONG, key, bad)
+    assert state(place, key) == "PendingImport" and materials_are_none(place, key)
+    bring(place, key, der)
+
+
+def test_scalars_that_are_no_key(place):
+    private, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    key = external(place, KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    der, raw = pkcs8(private), private.private_numbers().private_value.to_bytes(32, "big")
+    order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
+    for scalar in (bytes(32), b"\xff" * 32, order.to_bytes(32, "big"), raw[:-1] + bytes([raw[-1] ^ 1])):
+        refuse(place, WRONG, key, der.replace(raw, scalar))
+    for wrong in (other, ec.generate_private_key(ec.SECP256K1()), ec.generate_private_key(ec.SECP384R1()),
+                  ed25519.Ed25519PrivateKey.generate()):
+        bad = pkcs8(wrong)
+        refuse(place, WRONG, key, bad if wrong is not other else der.replace(raw, other.private_numbers()
+               .private_value.to_bytes(32, "big")))
+    bring(place, key, der)
+
+
+def test_scalars_without_their_point(place):
+    """RFC 5915 lets the public key be left out."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    raw = private.private_numbers().private_value.to_bytes(32, "big")
+    inner = bytes.fromhex("3025020101") + b"\x04\x20" + raw
+    der = bytes.fromhex("020100301306072a8648ce3d020106082a8648ce3d030107") + b"\x04" + bytes([len(inner)]) + inner
+    der = b"\x30" + bytes([len(der)]) + der
+    key = external(place, KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
+    for scalar in (bytes(32), b"\xff" * 32, order.to_bytes(32, "big")):
+        refuse(place, WRONG, key, der.replace(raw, scalar))
+    bring(place, key, der)
+    comes_and_goes(place, key, private, ec.generate_private_key(ec.SECP256R1()))
+    made = place.ok("Sign", KeyId=key, Message=b64(bytes(32)), MessageType="DIGEST",
+                    SigningAlgorithm="ECDSA_SHA_256")
+    private.public_key().verify(unb64(made["Signature"]), bytes(32), ec.ECDSA(utils.Prehashed(hashes.SHA256())))
 
 
 # --- what is refused ----------------------------------------------------------------------------
@@ -407,6 +558,9 @@ def test_restart_and_kill(new_rig):
     rig = new_rig()
     first, second, gone = os.urandom(32), os.urandom(32), os.urandom(32)
     key, empty, absent = external(rig), external(rig), external(rig)
+    pair = external(rig, KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    bring(rig, pair, pkcs8(ec.generate_private_key(ec.SECP256R1())))
+    sign = {"KeyId": pair, "Message": b64(b"m"), "SigningAlgorithm": "ECDSA_SHA_256"}
     bring(rig, key, first)
     old = data_key(rig, key)
     bring(rig, key, second, ImportType="NEW_KEY_MATERIAL")
@@ -422,6 +576,7 @@ def test_restart_and_kill(new_rig):
         assert [m["KeyMaterialState"] for m in materials(rig, key)] == ["CURRENT", "PENDING_ROTATION"]
         assert state(rig, empty) == state(rig, absent) == "PendingImport"
         refuse(rig, WRONG, absent, os.urandom(32))
+        rig.ok("Verify", **sign, Signature=rig.ok("Sign", **sign)["Signature"])
     rig.ok("ImportKeyMaterial", KeyId=empty, **given, **NEVER)  # a token outlives the process
     bring(rig, absent, gone)
     assert opens(rig, lost)
