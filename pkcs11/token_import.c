@@ -102,40 +102,66 @@ static CK_RV prove(struct session *session, CK_OBJECT_HANDLE handle, enum token_
                                              known->canary);
 }
 
-/* A no of a sick token is none: it has to be well afterwards. */
-static int compare(struct token *token, CK_OBJECT_HANDLE handle, enum token_kind kind,
-                   const struct token_key *known, size_t count, size_t *ret, struct kms_error *err)
+/* ret_doubt: some no may be one of a token that is not well. */
+static int compare(struct session *session, CK_OBJECT_HANDLE handle, enum token_kind kind,
+                   const struct token_key *known, size_t count, size_t *ret, bool *ret_doubt,
+                   struct kms_error *err)
 {
-    struct session *const session = &token->manage;
-
-    for (size_t i = 0; i < count; i++) {
-        const CK_RV rv = prove(session, handle, kind, &known[i]);
-        if (rv == CKR_OK) {
-            *ret = i;
+    *ret = 0;
+    *ret_doubt = false;
+    for (; *ret < count; ++*ret) {
+        const CK_RV rv = prove(session, handle, kind, &known[*ret]);
+        if (rv == CKR_OK)
             return 0;
-        }
         if (ck_class(rv) != RV_CIPHERTEXT && ck_class(rv) != RV_DOUBT)
             return session_fail(session, err);
+        *ret_doubt = *ret_doubt || ck_class(rv) == RV_DOUBT;
     }
-    *ret = count;
-    return count ? probe_health(&token->probe, session, err) : 0;
+    return 0;
+}
+
+/* Exclusive lock held. Once around. */
+static int match(struct token *token, enum token_kind kind, struct span value,
+                 const struct token_key *known, size_t count, size_t *ret, bool *ret_doubt,
+                 struct kms_error *err)
+{
+    struct session *const session = &token->manage;
+    CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+
+    if (create(token, kind_of(kind), value, NULL, NULL, &handle) != CKR_OK)
+        return session_fail(session, err);
+    const int done = compare(session, handle, kind, known, count, ret, ret_doubt, err);
+    if (P11(session, C_DestroyObject, handle) != CKR_OK && done == 0)
+        return session_fail(session, err); /* it goes with the session, which is replaced */
+    return done;
+}
+
+#define MATCH_TRIES 2 /* not every fault lasts */
+
+/* What may have been no answer is asked again, and the token has to be well afterwards. */
+static int match_surely(struct token *token, enum token_kind kind, struct span value,
+                        const struct token_key *known, size_t count, size_t *ret,
+                        struct kms_error *err)
+{
+    bool doubt = true;
+
+    for (int i = 0; doubt && i < MATCH_TRIES; i++) {
+        if (match(token, kind, value, known, count, ret, &doubt, err) < 0)
+            return -1;
+        if (*ret < count)
+            return 0;
+    }
+    return count ? probe_health(&token->probe, &token->manage, err) : 0;
 }
 
 int token_key_match(struct token *token, enum token_kind kind, struct span value,
                     const struct token_key *known, size_t count, size_t *ret,
                     struct kms_error *err)
 {
-    CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
-
     assert(value.len == token_key_bytes(kind));
     if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)
         return -1;
-    int done = create(token, kind_of(kind), value, NULL, NULL, &handle) == CKR_OK
-                   ? compare(token, handle, kind, known, count, ret, err)
-                   : session_fail(&token->manage, err);
-    if (handle != CK_INVALID_HANDLE && P11(&token->manage, C_DestroyObject, handle) != CKR_OK &&
-        done == 0)
-        done = session_fail(&token->manage, err); /* it goes with the session, which is replaced */
+    const int done = match_surely(token, kind, value, known, count, ret, err);
     token_alone_done(token, done < 0);
     return done;
 }

@@ -10,8 +10,8 @@
  *
  * Threads and errors: as in token.h.
  *
- * Source: PKCS #11 Base Specification v2.40, sections 4.9 (private key objects), 4.10 (secret key objects) and 5.7
- * (C_CreateObject).
+ * Source: PKCS #11 Base Specification v2.40, sections 4.9 (private key objects), 4.10 (secret key
+ * objects) and 5.7 (C_CreateObject).
  */
 
 #include "pkcs11/token_asym.h"

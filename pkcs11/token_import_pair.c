@@ -41,9 +41,9 @@ static void destroy(struct session *session, CK_OBJECT_HANDLE handle)
 
 /*
  * Exclusive lock held. The objects are the owner's, because a failed try may cost the manage
- * session. A no of a sick token is none: it has to be well afterwards.
+ * session. Numbers that the token refuses outright are no pair either.
  */
-static int try_pair(struct token *token, const struct pair_probe *known, enum token_kind kind,
+static int try_once(struct token *token, const struct pair_probe *known, enum token_kind kind,
                     enum token_use use, const struct token_private *numbers,
                     struct span public_key, bool *ret, struct kms_error *err)
 {
@@ -54,15 +54,28 @@ static int try_pair(struct token *token, const struct pair_probe *known, enum to
     pair_allowed(known, pair_of(kind), use, &allowed);
     const CK_RV rv = create_halves(owner, pair_of(kind), use, &allowed, numbers, public_key, NULL,
                                    &made);
-    bool good = rv == CKR_OK;
-    const bool refused = !good && strict_refused(rv); /* numbers that are no key */
-    if (good)
-        good = pair_prove(&token->manage, made.private_key, kind, use, public_key) == CKR_OK &&
-               pair_works(&token->manage, &made, kind, use, known);
+    *ret = rv == CKR_OK &&
+           pair_prove(&token->manage, made.private_key, kind, use, public_key) == CKR_OK &&
+           pair_works(&token->manage, &made, kind, use, known);
     destroy(owner, made.private_key);
     destroy(owner, made.public_key);
-    if (rv != CKR_OK && !refused)
+    if (rv != CKR_OK && !strict_refused(rv))
         return ck_fail(err, "C_CreateObject", rv);
+    return *ret ? 0 : token_renew_manage(token, err);
+}
+
+#define TRIES 2 /* not every fault lasts */
+
+/* A no of a sick token is none: it has to be well afterwards. */
+static int try_pair(struct token *token, const struct pair_probe *known, enum token_kind kind,
+                    enum token_use use, const struct token_private *numbers,
+                    struct span public_key, bool *ret, struct kms_error *err)
+{
+    bool good = false;
+
+    for (int i = 0; !good && i < TRIES; i++)
+        if (try_once(token, known, kind, use, numbers, public_key, &good, err) < 0)
+            return -1;
     if (token_renew_manage(token, err) < 0 || probe_health(&token->probe, &token->manage, err) < 0)
         return -1;
     *ret = good;

@@ -148,6 +148,8 @@ static int answer_material(struct op_call *c, const struct material_name *name,
 {
     const bool named = keyspec_is_symmetric(c->key->spec) && name->text[0];
 
+    if (named)
+        memcpy(c->material_id, name->text, sizeof(c->material_id));
     return op_answer(c,
                      json_pack("{s:s, s:s*}", "KeyId", c->key_arn.text, "KeyMaterialId",
                                named ? name->text : NULL),

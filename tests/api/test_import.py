@@ -1,6 +1,7 @@
 """Key material that clients bring: wrapped by ordinary libraries, used, taken away, brought back."""
 
 import datetime
+import json
 import os
 import random
 import time
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 
 import clock
 from kms import b64, signing_clock, unb64
+from test_grants import People
 from test_token_proof import files, found, memory, needles
 
 WRONG = "IncorrectKeyMaterialException"
@@ -427,6 +429,54 @@ def test_bad_wrappings(place, algorithm):
              EncryptedKeyMaterial=b64(good))
 
 
+def iso(seconds):
+    return datetime.datetime.utcfromtimestamp(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_condition_keys(place):
+    """A policy that lets a user import only what expires soon, wrapped in one way."""
+    people = People(place)
+    user = people.user("importer")
+    now = time.time()
+    may = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:*",
+         "Resource": "*"},
+        {"Effect": "Allow", "Principal": {"AWS": user.arn}, "Resource": "*",
+         "Action": "kms:GetParametersForImport", "Condition": {"StringEquals": {
+             "kms:WrappingAlgorithm": "RSAES_OAEP_SHA_256", "kms:WrappingKeySpec": "RSA_3072",
+             "kms:KeyOrigin": "EXTERNAL"}}},
+        {"Effect": "Allow", "Principal": {"AWS": user.arn}, "Resource": "*", "Action": "kms:ImportKeyMaterial",
+         "Condition": {"StringEquals": {"kms:ExpirationModel": "KEY_MATERIAL_EXPIRES"},
+                       "DateLessThan": {"kms:ValidTo": iso(now + 30 * 86400)}}}]}
+    key = external(place, Policy=json.dumps(may))
+
+    def parameters(algorithm, spec):
+        return place.call("GetParametersForImport", {"KeyId": key, "WrappingAlgorithm": algorithm,
+                                                     "WrappingKeySpec": spec}, credential=user.credential)
+
+    denied = "AccessDeniedException"
+    assert parameters("RSAES_OAEP_SHA_1", "RSA_3072").type == denied
+    assert parameters("RSAES_OAEP_SHA_256", "RSA_2048").type == denied
+    got = parameters("RSAES_OAEP_SHA_256", "RSA_3072")
+    assert got.status == 200, got.text
+    given = {"KeyId": key, "ImportToken": got.json["ImportToken"],
+             "EncryptedKeyMaterial": b64(wrap(got.json, os.urandom(32), "RSAES_OAEP_SHA_256"))}
+    for more in (NEVER, {"ValidTo": now + 40 * 86400}, {"ExpirationModel": "KEY_MATERIAL_EXPIRES"}):
+        place.refuses(denied, "ImportKeyMaterial", {**given, **more}, credential=user.credential)
+    place.refuses(denied, "DeleteImportedKeyMaterial", {"KeyId": key}, credential=user.credential)
+    answer = place.call("ImportKeyMaterial", {**given, "ValidTo": now + 20 * 86400}, credential=user.credential)
+    assert answer.status == 200, answer.text
+
+
+def test_condition_key_of_origin(place):
+    people = People(place)
+    user = people.user("maker", {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "kms:CreateKey", "Resource": "*",
+         "Condition": {"StringEquals": {"kms:KeyOrigin": "EXTERNAL"}}}]})
+    place.refuses("AccessDeniedException", "CreateKey", {}, credential=user.credential)
+    assert place.call("CreateKey", {"Origin": "EXTERNAL"}, credential=user.credential).status == 200
+
+
 # --- the same material, further materials -------------------------------------------------------
 
 
@@ -673,6 +723,40 @@ def test_import_tokens_expire(new_rig):
 # --- what is left of the bytes ------------------------------------------------------------------
 
 
+def remains(rig, wanted):
+    """Where the daemon's memory or a file of the rig has any of these."""
+    time.sleep(1)
+    left = [f"{n} in {line}" for line, data in memory(rig.pid) for n in found(data, wanted)]
+    left += [f"{n} in {p}" for p in files(rig) for n in found(p.read_bytes(), wanted)]
+    return f"{len(left)} traces:\n" + "\n".join(left[:30]) if left else ""
+
+
+def number(value):
+    return value.to_bytes((value.bit_length() + 7) // 8, "big")
+
+
+@pytest.mark.memory
+@pytest.mark.lengthy
+@pytest.mark.any_listener
+def test_nothing_is_left_behind_of_pairs(new_rig):
+    rig, wanted = new_rig(), {}
+    for i in range(4):
+        for spec, private in (("ECC_NIST_P256", ec.generate_private_key(ec.SECP256R1())),
+                              ("ECC_NIST_P384", ec.generate_private_key(ec.SECP384R1())),
+                              ("RSA_2048", rsa.generate_private_key(65537, 2048))):
+            key = external(rig, KeySpec=spec, KeyUsage="SIGN_VERIFY")
+            given = {"KeyId": key, **prepared(rig, key, pkcs8(private), ALGORITHMS[2 + i % 2]), **NEVER}
+            rig.ok("ImportKeyMaterial", **given)
+            numbers = private.private_numbers()
+            for name in ("private_value", "d", "p", "q", "dmp1", "dmq1", "iqmp"):
+                if hasattr(numbers, name):
+                    wanted.update(needles(f"{name} of {spec} {i}", number(getattr(numbers, name))))
+            rig.refuses(WRONG, "ImportKeyMaterial", {**given, "ImportType": "NEW_KEY_MATERIAL"})
+            rig.ok("DeleteImportedKeyMaterial", KeyId=key)
+    left = remains(rig, wanted)
+    assert not left, left
+
+
 @pytest.mark.memory
 @pytest.mark.lengthy
 @pytest.mark.any_listener
@@ -688,10 +772,8 @@ def test_nothing_is_left_behind(new_rig, algorithm):
         data_key(rig, key)
         rig.refuses(WRONG, "ImportKeyMaterial", {"KeyId": key, **given, **NEVER, "ImportType": "NEW_KEY_MATERIAL"})
         rig.ok("DeleteImportedKeyMaterial", KeyId=key)
-    time.sleep(1)
-    left = [f"{n} in {line}" for line, data in memory(rig.pid) for n in found(data, wanted)]
-    left += [f"{n} in {p}" for p in files(rig) for n in found(p.read_bytes(), wanted)]
-    assert not left, f"{len(left)} traces:\n" + "\n".join(left[:30])
+    left = remains(rig, wanted)
+    assert not left, left
 
 
 def test_the_trail_shows_the_import(place):
