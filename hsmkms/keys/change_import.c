@@ -75,11 +75,11 @@ static int put_state(struct change *change, struct version_record *record, const
 }
 
 /* What it was before; the client has the bytes and tries again. */
-static void give_up(struct change *change, struct version_record *record)
+static void give_up(struct change *change, struct version_record *record, const char *before)
 {
     struct kms_error ignored = { 0 }; /* the caller has the reason; start-up does the same */
 
-    if (put_state(change, record, "Absent", &ignored) < 0 || change_save(change, &ignored) < 0)
+    if (put_state(change, record, before, &ignored) < 0 || change_save(change, &ignored) < 0)
         return;
     if (token_key_destroy(change->keyring->token, &record->id, &ignored) < 0)
         return;
@@ -90,13 +90,15 @@ int change_restore_version(struct change *change, const struct uuid *id,
 {
     struct version_record *record = NULL;
 
-    if (find_record(change, id, &record, err) < 0 ||
-        change_describe_import(record, material, err) < 0 ||
+    if (find_record(change, id, &record, err) < 0)
+        return -1;
+    const char *const before = strcmp(record->state, "Usable") == 0 ? "Usable" : "Absent";
+    if (change_describe_import(record, material, err) < 0 ||
         put_state(change, record, "Creating", err) < 0 || change_save(change, err) < 0)
         return -1;
     if (token_key_destroy(change->keyring->token, id, err) < 0 || /* what a deletion left behind */
         make_object(change, material, id, err) < 0) {
-        give_up(change, record);
+        give_up(change, record, before);
         return -1;
     }
     return put_state(change, record, "Usable", err);

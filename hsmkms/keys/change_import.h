@@ -29,9 +29,9 @@ CHECKED int change_import_object(const struct change *change, const struct chang
                                  struct version_record *record, struct kms_error *err);
 
 /*
- * Brings back an absent version of change->next, whose bytes these are (token_key_match has seen
- * to it): its record becomes Usable and is staged. After a failure it is durably Absent, or the
- * next start makes it so.
+ * Brings back a version of change->next that is absent, or whose object the token has lost. These
+ * are its bytes: somebody has seen to it. Its record becomes Usable and is staged. After a failure
+ * it is durably what it was; what a crash leaves is Absent after the next start.
  */
 CHECKED int change_restore_version(struct change *change, const struct uuid *id,
                                    const struct change_material *material, struct kms_error *err);

@@ -131,7 +131,7 @@ static int take_same(struct change *change, const struct version *same,
                      struct kms_error *err)
 {
     (void)snprintf(ret->text, sizeof(ret->text), "%s", same->material_id);
-    if (version_is_absent(same))
+    if (version_is_absent(same) || change->next->unavailable)
         return change_restore_version(change, &same->record.id, material, err);
     struct version_record *const record = &change->next->versions[same - change->next->versions].record;
     if (change_describe_import(record, material, err) < 0)
@@ -165,6 +165,23 @@ static int take_in(struct change *change, const struct import_draft *draft,
     return take_same(change, same, &given, ret, err);
 }
 
+/* What the key is now that something has come in. */
+static int settle_state(struct change *change, struct kms_error *err)
+{
+    struct key *const key = change->next;
+    enum key_state recorded;
+    bool present = true;
+
+    if (key->unavailable &&
+        import_all_present(change->keyring->token, key, &present, err) < 0)
+        return -1;
+    key->unavailable = key->unavailable && !present;
+    if (!key_state_parse(key->record.state, &recorded))
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "a key is in no known state");
+    return key_set_state(
+        key, recorded == KEY_PENDING_IMPORT && key_is_complete(key) ? KEY_ENABLED : recorded, err);
+}
+
 int import_material(struct keyring *keyring, const struct uuid *id,
                     const struct import_draft *draft, struct material_name *ret,
                     struct kms_error *err)
@@ -182,12 +199,8 @@ int import_material(struct keyring *keyring, const struct uuid *id,
 
     AUTO(change) change = { 0 };
     if (change_begin(&change, keyring, id, KEY_USE_IMPORT, err) < 0 ||
-        take_in(&change, draft, &value, &name, err) < 0)
-        return -1;
-    if (change.next->state == KEY_PENDING_IMPORT && key_is_complete(change.next) &&
-        key_set_state(change.next, KEY_ENABLED, err) < 0)
-        return -1;
-    if (change_commit(&change, err) < 0)
+        take_in(&change, draft, &value, &name, err) < 0 || settle_state(&change, err) < 0 ||
+        change_commit(&change, err) < 0)
         return -1;
     *ret = name;
     return 0;

@@ -153,3 +153,30 @@ int import_value_find(struct token *token, const struct key *key, const struct i
     *ret = place < candidates.count ? candidates.versions[place] : NULL;
     return 0;
 }
+
+/* Verified as after an import. */
+static int look_at(struct token *token, const struct key *key, const struct version *version,
+                   struct kms_error *err)
+{
+    const struct version_record *const record = &version->record;
+
+    if (key->spec->type != SPEC_PAIR)
+        return token_import_verify(token, key->spec->kind, &record->id, err);
+    return token_pair_import_verify(token, key->spec->kind, keyspec_token_use(key->usage),
+                                    &record->id, buf_span(&record->public_key), err);
+}
+
+int import_all_present(struct token *token, const struct key *key, bool *ret,
+                       struct kms_error *err)
+{
+    *ret = true;
+    for (size_t i = 0; *ret && i < key->version_count; i++) {
+        if (!version_is_usable(&key->versions[i]) || look_at(token, key, &key->versions[i], err) == 0)
+            continue;
+        if (err->code != KMS_ERR_NOT_FOUND)
+            return -1;
+        kms_error_clear(err);
+        *ret = false;
+    }
+    return 0;
+}

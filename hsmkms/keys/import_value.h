@@ -35,3 +35,7 @@ CHECKED int import_value_try(struct token *token, const struct key *key,
 CHECKED int import_value_find(struct token *token, const struct key *key,
                               const struct import_value *value, const struct version **ret,
                               struct kms_error *err);
+
+/* Whether the token has an object for every version that should have one. */
+CHECKED int import_all_present(struct token *token, const struct key *key, bool *ret,
+                               struct kms_error *err);

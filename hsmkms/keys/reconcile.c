@@ -146,6 +146,9 @@ static int abort_version(struct change *change, struct version_record *record,
 
     if (record_set_text(&record->state, state, err) < 0)
         return -1;
+    if ((key->state == KEY_ENABLED || key->state == KEY_DISABLED) && key_is_external(key) &&
+        !key_is_complete(key))
+        return key_set_state(key, KEY_PENDING_IMPORT, err);
     return key->state == KEY_CREATING ? key_set_state(key, KEY_ABORTED, err) : 0;
 }
 

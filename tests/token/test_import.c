@@ -458,6 +458,49 @@ static void test_killed_while_material_comes_back_or_goes(void **state)
     }
 }
 
+/* A token that came from an older backup: the bytes of the client heal the key. */
+static void test_lost_object_comes_back_by_an_import(void **state)
+{
+    const struct uuid id = make_key();
+    struct kms_error err = { 0 };
+
+    (void)state;
+    bring_first(&id);
+    AUTO(buf) blob = wrap(&id);
+    assert_int_equal(bring(&id, SPAN_ARRAY(values[1]), IMPORT_NEW, 0), KMS_ERR_NONE);
+    CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_ON_DEMAND, &err), err);
+    const struct uuid lost[] = { version_of(&id, 0), version_of(&id, 1) };
+    for (size_t i = 0; i < 2; i++)
+        CHECK_OK(token_key_destroy(rig.token, &lost[i], &err), err);
+    keys_rig_restart(&rig);
+    assert_int_equal(state_of(&id), KEY_UNAVAILABLE);
+    assert_int_equal(bring(&id, SPAN_ARRAY(values[2]), IMPORT_BY_HISTORY, 0),
+                     KMS_ERR_INCORRECT_MATERIAL);
+    assert_int_equal(bring(&id, SPAN_ARRAY(values[0]), IMPORT_BY_HISTORY, 0), KMS_ERR_NONE);
+    assert_int_equal(state_of(&id), KEY_UNAVAILABLE);
+    assert_int_equal(bring(&id, SPAN_ARRAY(values[1]), IMPORT_BY_HISTORY, 0), KMS_ERR_NONE);
+    assert_int_equal(state_of(&id), KEY_ENABLED);
+    CHECK(opens(&blob));
+    keys_rig_restart(&rig);
+    assert_int_equal(state_of(&id), KEY_ENABLED);
+    CHECK(opens(&blob));
+}
+
+/* Killed while that is going on: the key waits for its material. */
+static void test_killed_while_a_lost_object_comes_back(void **state)
+{
+    const struct uuid id = make_key();
+
+    (void)state;
+    bring_first(&id);
+    AUTO(buf) blob = wrap(&id);
+    set_state(&id, "Creating");
+    keys_rig_restart(&rig);
+    assert_int_equal(state_of(&id), KEY_PENDING_IMPORT);
+    bring_first(&id);
+    CHECK(opens(&blob));
+}
+
 static void test_killed_while_a_wrapping_pair_is_made(void **state)
 {
     char spec[] = "RSA_2048", creating[] = "Creating";
@@ -530,6 +573,8 @@ int main(void)
         cmocka_unit_test(test_killed_with_a_strange_object),
         cmocka_unit_test(test_killed_import_of_the_next_material),
         cmocka_unit_test(test_killed_while_material_comes_back_or_goes),
+        cmocka_unit_test(test_lost_object_comes_back_by_an_import),
+        cmocka_unit_test(test_killed_while_a_lost_object_comes_back),
         cmocka_unit_test(test_killed_while_a_wrapping_pair_is_made),
         cmocka_unit_test(test_deletion_takes_all_materials),
     };
