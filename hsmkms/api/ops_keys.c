@@ -168,6 +168,11 @@ static int asked_for(const struct create_key_request *request, const struct keys
     return 0;
 }
 
+static bool is_external(const struct create_key_request *request)
+{
+    return strcmp(request->origin, ORIGIN_EXTERNAL) == 0;
+}
+
 /* Combinations that AWS refuses as such, before what this service or its token does not offer. */
 static int check_spec(const struct op_call *c, const struct create_key_request *request,
                       struct kms_error *err)
@@ -189,28 +194,21 @@ static int check_spec(const struct op_call *c, const struct create_key_request *
     if (!keyspec_allows(spec, usage))
         return kms_fail(err, KMS_ERR_VALIDATION, "KeyUsage %s is not compatible with KeySpec %s",
                         spec_usage_text(usage), spec->name);
+    if (is_external(request) && !import_offers(spec))
+        return kms_fail(err, KMS_ERR_UNSUPPORTED,
+                        "KeySpec %s is not supported for imported key material by this service.",
+                        spec->name);
     if (keyspec_supported(c->keyring->token, spec, usage, &supported, err) < 0)
         return -1;
     return supported ? 0 : cannot_make(spec, err);
 }
 
-static bool is_external(const struct create_key_request *request)
-{
-    return strcmp(request->origin, ORIGIN_EXTERNAL) == 0;
-}
-
 static int check_offered(const struct create_key_request *request, struct kms_error *err)
 {
-    const struct keyspec *const spec = keyspec_find(spec_name(request));
-
     if (request->multi_region && strcmp(request->origin, origins[0]) != 0)
         return kms_fail(err, KMS_ERR_UNSUPPORTED,
                         "Multi-Region keys of Origin %s are not supported by this service.",
                         request->origin);
-    if (is_external(request) && spec && !import_offers(spec))
-        return kms_fail(err, KMS_ERR_UNSUPPORTED,
-                        "KeySpec %s is not supported for imported key material by this service.",
-                        spec->name);
     if (!is_external(request) && strcmp(request->origin, origins[0]) != 0)
         return kms_fail(err, KMS_ERR_UNSUPPORTED, "Origin %s is not supported by this service.",
                         request->origin);
