@@ -97,9 +97,9 @@ static CK_RV prove(struct session *session, CK_OBJECT_HANDLE handle, enum token_
 {
     if (known->canary.len != TOKEN_CANARY_LEN)
         return CKR_ENCRYPTED_DATA_INVALID;
-    return kind == TOKEN_AES_GCM ? canary_open(session, handle, &known->id, known->canary.ptr)
-                                 : mac_prove(session, handle, kind_of(kind), &known->id,
-                                             known->canary);
+    return kind == TOKEN_AES_GCM
+               ? canary_open(session, handle, &known->id, known->canary.ptr)
+               : mac_prove(session, handle, kind_of(kind), &known->id, known->canary);
 }
 
 /* ret_doubt: some no may be one of a token that is not well. */
@@ -155,8 +155,7 @@ static int match_surely(struct token *token, enum token_kind kind, struct span v
 }
 
 int token_key_match(struct token *token, enum token_kind kind, struct span value,
-                    const struct token_key *known, size_t count, size_t *ret,
-                    struct kms_error *err)
+                    const struct token_key *known, size_t count, size_t *ret, struct kms_error *err)
 {
     assert(value.len == token_key_bytes(kind));
     if (token_pass(token, err) < 0 || token_alone(token, WAIT_LONG, err) < 0)

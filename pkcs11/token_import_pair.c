@@ -9,8 +9,8 @@ static CK_RV create_private(struct session *session, const struct pair *pair, en
 {
     struct attrs want = { 0 };
 
-    pair_template(&want, pair, use, session->module->profile,
-                  name ? KEY_IN_TOKEN : KEY_IN_SESSION, allowed);
+    pair_template(&want, pair, use, session->module->profile, name ? KEY_IN_TOKEN : KEY_IN_SESSION,
+                  allowed);
     pair_import_template(&want, pair, numbers);
     if (name) {
         attrs_bytes(&want, CKA_ID, uuid_span(name->id));
@@ -23,8 +23,7 @@ static CK_RV create_halves(struct session *session, const struct pair *pair, enu
                            const struct mechanisms *allowed, const struct token_private *numbers,
                            struct span public_key, const struct pair_name *name, struct halves *ret)
 {
-    const CK_RV rv =
-        pair_create_public(session, pair, use, public_key, name, &ret->public_key);
+    const CK_RV rv = pair_create_public(session, pair, use, public_key, name, &ret->public_key);
 
     if (rv != CKR_OK)
         return rv;
@@ -44,16 +43,16 @@ static void destroy(struct session *session, CK_OBJECT_HANDLE handle)
  * session. Numbers that the token refuses outright are no pair either.
  */
 static int try_once(struct token *token, const struct pair_probe *known, enum token_kind kind,
-                    enum token_use use, const struct token_private *numbers,
-                    struct span public_key, bool *ret, struct kms_error *err)
+                    enum token_use use, const struct token_private *numbers, struct span public_key,
+                    bool *ret, struct kms_error *err)
 {
     struct halves made = { CK_INVALID_HANDLE, CK_INVALID_HANDLE };
     struct session *const owner = &token->owner;
     struct mechanisms allowed;
 
     pair_allowed(known, pair_of(kind), use, &allowed);
-    const CK_RV rv = create_halves(owner, pair_of(kind), use, &allowed, numbers, public_key, NULL,
-                                   &made);
+    const CK_RV rv =
+        create_halves(owner, pair_of(kind), use, &allowed, numbers, public_key, NULL, &made);
     *ret = rv == CKR_OK &&
            pair_prove(&token->manage, made.private_key, kind, use, public_key) == CKR_OK &&
            pair_works(&token->manage, &made, kind, use, known);
@@ -68,8 +67,8 @@ static int try_once(struct token *token, const struct pair_probe *known, enum to
 
 /* A no of a sick token is none: it has to be well afterwards. */
 static int try_pair(struct token *token, const struct pair_probe *known, enum token_kind kind,
-                    enum token_use use, const struct token_private *numbers,
-                    struct span public_key, bool *ret, struct kms_error *err)
+                    enum token_use use, const struct token_private *numbers, struct span public_key,
+                    bool *ret, struct kms_error *err)
 {
     bool good = false;
 

@@ -27,9 +27,12 @@ struct delete_material_request {
 
 #define VALID_TO_MOST_MS (365 * MS_PER_DAY) /* API Reference, ImportKeyMaterial, ValidTo */
 
-static const char *const algorithms[] = { "RSAES_OAEP_SHA_1",       "RSAES_OAEP_SHA_256",
-                                          "RSA_AES_KEY_WRAP_SHA_1", "RSA_AES_KEY_WRAP_SHA_256",
-                                          "RSAES_PKCS1_V1_5",       "SM2PKE",
+static const char *const algorithms[] = { "RSAES_OAEP_SHA_1",
+                                          "RSAES_OAEP_SHA_256",
+                                          "RSA_AES_KEY_WRAP_SHA_1",
+                                          "RSA_AES_KEY_WRAP_SHA_256",
+                                          "RSAES_PKCS1_V1_5",
+                                          "SM2PKE",
                                           NULL };
 static const char *const specs[] = { "RSA_2048", "RSA_3072", "RSA_4096", "SM2", NULL };
 static const char *const models[] = { "KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE",
@@ -116,8 +119,8 @@ static int check_valid_to(const struct op_call *c, const struct import_request *
         return kms_fail(err, KMS_ERR_VALIDATION,
                         "A validTo date must not be set if the ExpirationModel is "
                         "KEY_MATERIAL_DOES_NOT_EXPIRE");
-    if (request->valid_to_ms && (request->valid_to_ms <= c->now_ms ||
-                                 request->valid_to_ms > c->now_ms + VALID_TO_MOST_MS))
+    if (request->valid_to_ms &&
+        (request->valid_to_ms <= c->now_ms || request->valid_to_ms > c->now_ms + VALID_TO_MOST_MS))
         return kms_fail(err, KMS_ERR_VALIDATION,
                         "The validTo date must lie in the future, at most 365 days ahead");
     return 0;

@@ -134,8 +134,8 @@ static bool read_curve(enum public_kind kind, struct span der, struct private_nu
     const struct span algorithm = pkcs8_algorithm(kind);
     if (parameters.len &&
         (parameters.len > algorithm.len ||
-         !span_equal(parameters, span_of(algorithm.ptr + algorithm.len - parameters.len,
-                                         parameters.len))))
+         !span_equal(parameters,
+                     span_of(algorithm.ptr + algorithm.len - parameters.len, parameters.len))))
         return false;
     return point.len == 0 || read_point(point, field_len(kind), &ret->point);
 }

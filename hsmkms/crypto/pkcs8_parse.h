@@ -14,9 +14,9 @@
 /* Big-endian numbers without zeros in front; borrowed from the DER. */
 struct private_numbers {
     struct span modulus, public_exponent, exponent, prime1, prime2, exponent1, exponent2,
-        coefficient;     /* RSA */
-    struct span scalar;  /* curves of SEC 1: as long as the field, zeros in front */
-    struct span point;   /* and the uncompressed point; empty where the DER has none */
+        coefficient;    /* RSA */
+    struct span scalar; /* curves of SEC 1: as long as the field, zeros in front */
+    struct span point;  /* and the uncompressed point; empty where the DER has none */
 };
 
 /*

@@ -3,7 +3,9 @@
 #include <openssl/bn.h>
 #include <openssl/err.h>
 
-/* Big numbers that live as long as a context, which keeps them in the secure heap and wipes them. */
+/*
+ * Big numbers that live as long as a context, which keeps them in the secure heap and wipes them.
+ */
 struct sums {
     BN_CTX *ctx;
     BIGNUM *n, *e, *d, *p, *q, *p1, *q1, *exponent1, *exponent2, *coefficient, *result;
@@ -56,8 +58,7 @@ static bool fit(struct sums *sums)
         BN_sub_word(sums->q1, 1) != 1)
         return false;
     return BN_mul(sums->result, sums->p, sums->q, sums->ctx) == 1 &&
-           BN_cmp(sums->result, sums->n) == 0 &&
-           are_inverse(sums, sums->e, sums->d, sums->p1) &&
+           BN_cmp(sums->result, sums->n) == 0 && are_inverse(sums, sums->e, sums->d, sums->p1) &&
            are_inverse(sums, sums->e, sums->d, sums->q1) &&
            are_inverse(sums, sums->q, sums->coefficient, sums->p) &&
            is_rest(sums, sums->exponent1, sums->d, sums->p1) &&

@@ -2,15 +2,16 @@
 
 #include <stdio.h>
 
+#include "hsmkms/keys/imported.h"
+
 int change_describe_import(struct version_record *record, const struct change_material *material,
                            struct kms_error *err)
 {
     record->valid_to_ms = material->valid_to_ms;
     if (record_set_text(&record->imported, "Host", err) < 0)
         return -1;
-    return material->description
-               ? record_set_text(&record->description, material->description, err)
-               : 0;
+    return material->description ? record_set_text(&record->description, material->description, err)
+                                 : 0;
 }
 
 /* What proves a key that is no pair from now on. */
@@ -111,4 +112,21 @@ int change_take_away(struct change *change, const struct uuid *id, struct kms_er
     if (find_record(change, id, &record, err) < 0)
         return -1;
     return put_state(change, record, "Absent", err);
+}
+
+int change_turn_to_waiting(struct change *change, const char *reason, struct kms_error *err)
+{
+    const struct version *const waiting = key_waiting_version(change->next);
+    struct version_record *record = NULL;
+
+    if (waiting == NULL || !version_is_usable(waiting))
+        return kms_fail(err, KMS_ERR_INVALID_STATE,
+                        "No available key material pending rotation for the key: %s.",
+                        keyring_key_arn(change->keyring, &change->next->record.id).text);
+    if (find_record(change, &waiting->record.id, &record, err) < 0 ||
+        record_set_text(&record->reason, reason, err) < 0)
+        return -1;
+    record->rotated_ms = clock_wall_ms(change->keyring->clock);
+    change->next->record.current_version = record->id;
+    return change_put_version(change, record, err);
 }

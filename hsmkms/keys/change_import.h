@@ -25,7 +25,8 @@ CHECKED int change_describe_import(struct version_record *record,
                                    const struct change_material *material, struct kms_error *err);
 
 /* Makes the token object of a new version; what proves it goes into the record. */
-CHECKED int change_import_object(const struct change *change, const struct change_material *material,
+CHECKED int change_import_object(const struct change *change,
+                                 const struct change_material *material,
                                  struct version_record *record, struct kms_error *err);
 
 /*
@@ -38,3 +39,11 @@ CHECKED int change_restore_version(struct change *change, const struct uuid *id,
 
 /* Stages an imported version of change->next as absent. Its object is the caller's to destroy. */
 CHECKED int change_take_away(struct change *change, const struct uuid *id, struct kms_error *err);
+
+/*
+ * Makes the version that waits for a rotation the current one, and stages it.
+ *
+ * Errors:  INVALID_STATE (none waits)
+ */
+CHECKED int change_turn_to_waiting(struct change *change, const char *reason,
+                                   struct kms_error *err);

@@ -133,7 +133,8 @@ static int take_same(struct change *change, const struct version *same,
     (void)snprintf(ret->text, sizeof(ret->text), "%s", same->material_id);
     if (version_is_absent(same) || change->next->unavailable)
         return change_restore_version(change, &same->record.id, material, err);
-    struct version_record *const record = &change->next->versions[same - change->next->versions].record;
+    struct version_record *const record =
+        &change->next->versions[same - change->next->versions].record;
     if (change_describe_import(record, material, err) < 0)
         return -1;
     return change_put_version(change, record, err);
@@ -149,8 +150,8 @@ static int take_in(struct change *change, const struct import_draft *draft,
                                            .valid_to_ms = draft->valid_to_ms,
                                            .description = draft->description };
     const struct key *const key = change->next;
-    const bool is_new = draft->type == IMPORT_NEW ||
-                        (draft->type == IMPORT_BY_HISTORY && key_current(key) == NULL);
+    const bool is_new =
+        draft->type == IMPORT_NEW || (draft->type == IMPORT_BY_HISTORY && key_current(key) == NULL);
     const struct version *same = NULL;
 
     if (import_value_find(change->keyring->token, key, value, &same, err) < 0)
@@ -159,8 +160,7 @@ static int take_in(struct change *change, const struct import_draft *draft,
         return incorrect(err, "The key material is one that the key has or had before.");
     if (is_new)
         return take_new(change, &given, ret, err);
-    if (same == NULL ||
-        (draft->material_id && strcmp(draft->material_id, same->material_id) != 0))
+    if (same == NULL || (draft->material_id && strcmp(draft->material_id, same->material_id) != 0))
         return incorrect(err, "The key material is not that which the key had before.");
     return take_same(change, same, &given, ret, err);
 }
@@ -172,8 +172,7 @@ static int settle_state(struct change *change, struct kms_error *err)
     enum key_state recorded;
     bool present = true;
 
-    if (key->unavailable &&
-        import_all_present(change->keyring->token, key, &present, err) < 0)
+    if (key->unavailable && import_all_present(change->keyring->token, key, &present, err) < 0)
         return -1;
     key->unavailable = key->unavailable && !present;
     if (!key_state_parse(key->record.state, &recorded))

@@ -11,9 +11,9 @@
 #include "hsmkms/keys/wrapping.h"
 
 struct wrapping_algorithm {
-    const char *name;      /* as in WrappingAlgorithm */
-    const char *oaep;      /* as in EncryptionAlgorithm */
-    bool two_layers;       /* OAEP of an AES key, then AES key wrap with padding under it */
+    const char *name; /* as in WrappingAlgorithm */
+    const char *oaep; /* as in EncryptionAlgorithm */
+    bool two_layers;  /* OAEP of an AES key, then AES key wrap with padding under it */
 };
 
 /* NULL: known to AWS and not done here, or unknown. */

@@ -74,8 +74,7 @@ int import_value_read(const struct keyspec *spec, struct secret *bytes, struct i
     if (spec->type != SPEC_PAIR)
         return ret->bytes.len == token_key_bytes(spec->kind)
                    ? 0
-                   : incorrect(err,
-                               "The key material has not the size that the key spec needs.");
+                   : incorrect(err, "The key material has not the size that the key spec needs.");
     if (read_pair(spec, ret, err) == 0)
         return 0;
     if (err->code != KMS_ERR_VALIDATION)
@@ -131,8 +130,7 @@ static size_t find_public(const struct candidates *candidates, struct span publi
 {
     size_t place = 0;
 
-    while (place < candidates->count &&
-           !span_equal(candidates->keys[place].canary, public_key))
+    while (place < candidates->count && !span_equal(candidates->keys[place].canary, public_key))
         place++;
     return place;
 }
@@ -166,12 +164,12 @@ static int look_at(struct token *token, const struct key *key, const struct vers
                                     &record->id, buf_span(&record->public_key), err);
 }
 
-int import_all_present(struct token *token, const struct key *key, bool *ret,
-                       struct kms_error *err)
+int import_all_present(struct token *token, const struct key *key, bool *ret, struct kms_error *err)
 {
     *ret = true;
     for (size_t i = 0; *ret && i < key->version_count; i++) {
-        if (!version_is_usable(&key->versions[i]) || look_at(token, key, &key->versions[i], err) == 0)
+        if (!version_is_usable(&key->versions[i]) ||
+            look_at(token, key, &key->versions[i], err) == 0)
             continue;
         if (err->code != KMS_ERR_NOT_FOUND)
             return -1;

@@ -25,7 +25,9 @@ bool version_is_known(const struct version *version);
 /* The version that waits for a rotation, usable or absent; NULL: none. */
 const struct version *key_waiting_version(const struct key *key);
 
-/* True when no material is missing, but for one that waits for a rotation; false before the first. */
+/*
+ * True when no material is missing, but for one that waits for a rotation; false before the first.
+ */
 bool key_is_complete(const struct key *key);
 
 bool version_is_expired(const struct version *version, int64_t now_ms);

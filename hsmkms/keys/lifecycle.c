@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "hsmkms/keys/change.h"
+#include "hsmkms/keys/change_import.h"
 #include "hsmkms/keys/imported.h"
 
 #define TAGS_MAX             50 /* AWS KMS Developer Guide, Resource quotas */
@@ -179,27 +179,9 @@ static bool is_still_due(const struct change *change, enum rotation_cause cause)
                                : budget_is_used_up(change->keyring, change->next);
 }
 
-/* An imported material waits for this. */
-static int turn_to_waiting(struct change *change, const char *reason, struct kms_error *err)
-{
-    const struct version *const waiting = key_waiting_version(change->next);
-
-    if (waiting == NULL || !version_is_usable(waiting))
-        return kms_fail(err, KMS_ERR_INVALID_STATE,
-                        "No available key material pending rotation for the key: %s.",
-                        keyring_key_arn(change->keyring, &change->next->record.id).text);
-    struct version_record *const record =
-        &change->next->versions[waiting - change->next->versions].record;
-    if (record_set_text(&record->reason, reason, err) < 0)
-        return -1;
-    record->rotated_ms = now_ms(change->keyring);
-    change->next->record.current_version = record->id;
-    return change_put_version(change, record, err);
-}
-
 static int next_version(struct change *change, const char *reason, struct kms_error *err)
 {
-    return key_is_external(change->next) ? turn_to_waiting(change, reason, err)
+    return key_is_external(change->next) ? change_turn_to_waiting(change, reason, err)
                                          : change_make_version(change, reason, err);
 }
 

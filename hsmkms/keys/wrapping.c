@@ -172,8 +172,7 @@ static bool find_overdue(struct keyring *keyring, struct uuid *ret)
     struct wrappings *const wrappings = &keyring->home->wrappings;
 
     (void)pthread_mutex_lock(&wrappings->mutex);
-    const bool found =
-        wrappings->count && age_ms(keyring, &wrappings->pairs[0]) >= KEPT_MS;
+    const bool found = wrappings->count && age_ms(keyring, &wrappings->pairs[0]) >= KEPT_MS;
     if (found)
         *ret = wrappings->pairs[0].id;
     (void)pthread_mutex_unlock(&wrappings->mutex);
@@ -231,7 +230,9 @@ static int load_pair(void *arg, const void *row, struct kms_error *err)
     const struct wrapping_record *const record = row;
     struct loading *const loading = arg;
     const struct keyspec *const spec = record->spec ? keyspec_find(record->spec) : NULL;
-    struct wrapping_pair pair = { .id = record->id, .spec = spec, .created_ms = record->created_ms };
+    struct wrapping_pair pair = { .id = record->id,
+                                  .spec = spec,
+                                  .created_ms = record->created_ms };
 
     if (spec == NULL || record->state == NULL || record->public_key.len > TOKEN_PUBLIC_MAX)
         return corrupt(record, err);

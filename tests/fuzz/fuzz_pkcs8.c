@@ -14,8 +14,7 @@ static void demand(bool condition)
 
 static void inside(struct span part, struct span whole)
 {
-    demand(part.len > 0 && part.ptr >= whole.ptr &&
-           part.ptr + part.len <= whole.ptr + whole.len);
+    demand(part.len > 0 && part.ptr >= whole.ptr && part.ptr + part.len <= whole.ptr + whole.len);
 }
 
 static void check(enum public_kind kind, const struct private_numbers *numbers, struct span der)
@@ -26,10 +25,9 @@ static void check(enum public_kind kind, const struct private_numbers *numbers, 
             inside(numbers->point, der);
         return;
     }
-    const struct span parts[] = { numbers->modulus,     numbers->public_exponent,
-                                  numbers->exponent,    numbers->prime1,
-                                  numbers->prime2,      numbers->exponent1,
-                                  numbers->exponent2,   numbers->coefficient };
+    const struct span parts[] = { numbers->modulus,   numbers->public_exponent, numbers->exponent,
+                                  numbers->prime1,    numbers->prime2,          numbers->exponent1,
+                                  numbers->exponent2, numbers->coefficient };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         inside(parts[i], der);
 }

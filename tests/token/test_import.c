@@ -1,5 +1,6 @@
 /* Imported material over a real token and a real database: its states, time, and crashes. */
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -68,9 +69,9 @@ static struct parcel pack(const struct uuid *id, struct span value)
     AUTO(import_parameters) parameters = { 0 };
     struct key *const key = now(id);
 
-    CHECK_OK(import_parameters(&rig.keyring, key, "RSAES_OAEP_SHA_256", "RSA_2048", &parameters,
-                               &err),
-             err);
+    CHECK_OK(
+        import_parameters(&rig.keyring, key, "RSAES_OAEP_SHA_256", "RSA_2048", &parameters, &err),
+        err);
     CHECK_OK(wrapping_current(&rig.keyring, "RSA_2048", &pair, &err), err);
     const struct public_key half = { PUBLIC_RSA, token_public_span(&pair.public_key) };
     CHECK_OK(public_key_encrypt(&half, HASH_SHA256, value, &parcel.sealed, &err), err);
@@ -116,9 +117,9 @@ static struct buf wrap(const struct uuid *id)
     struct buf blob = { 0 };
     struct key *const key = now(id);
 
-    CHECK_OK(material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob,
-                           &err),
-             err);
+    CHECK_OK(
+        material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob, &err),
+        err);
     key_unref(key);
     return blob;
 }
@@ -131,8 +132,8 @@ static bool opens(const struct buf *blob)
 
     CHECK_OK(envelope_parse(buf_span(blob), &envelope, &err), err);
     struct key *const key = now(&envelope.key_id);
-    const bool opened = material_unwrap(&rig.keyring, key, &envelope, SPAN_LITERAL("\0\0"), &plain,
-                                        &err) == 0;
+    const bool opened =
+        material_unwrap(&rig.keyring, key, &envelope, SPAN_LITERAL("\0\0"), &plain, &err) == 0;
     key_unref(key);
     return opened;
 }
@@ -521,6 +522,56 @@ static void test_killed_while_a_wrapping_pair_is_made(void **state)
     CHECK(!wrapping_find(&rig.keyring, &record.id, &pair));
 }
 
+/* --- many at once ----------------------------------------------------------------------------- */
+
+struct importer {
+    pthread_t thread;
+    struct uuid id;
+    unsigned wrong;
+};
+
+/* Brings its material, uses it, takes it away; and asks for a pair that nobody has made yet. */
+static void *come_and_go(void *arg)
+{
+    struct importer *const self = arg;
+    struct kms_error err = { 0 };
+    struct wrapping_pair pair;
+
+    if (wrapping_current(&rig.keyring, "RSA_3072", &pair, &err) < 0)
+        self->wrong++;
+    for (int i = 0; i < 4; i++) {
+        bring_first(&self->id);
+        AUTO(buf) blob = wrap(&self->id);
+        self->wrong += !opens(&blob);
+        take_away(&self->id);
+        self->wrong += opens(&blob);
+    }
+    return NULL;
+}
+
+static void test_many_importers(void **state)
+{
+    struct importer importers[4] = { 0 };
+    struct wrapping_pair pair;
+    struct kms_error err = { 0 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(importers); i++)
+        importers[i].id = make_key();
+    for (size_t i = 0; i < ARRAY_LEN(importers); i++)
+        assert_int_equal(
+            pthread_create(&importers[i].thread, NULL, come_and_go, &importers[i]), 0);
+    for (size_t i = 0; i < ARRAY_LEN(importers); i++) {
+        assert_int_equal(pthread_join(importers[i].thread, NULL), 0);
+        assert_int_equal(importers[i].wrong, 0);
+    }
+    CHECK_OK(wrapping_current(&rig.keyring, "RSA_3072", &pair, &err), err);
+    size_t pairs = 0;
+    for (size_t i = 0; i < rig.keyring.wrappings.count; i++)
+        pairs += rig.keyring.wrappings.pairs[i].spec == pair.spec;
+    assert_int_equal(pairs, 1); /* made once, however many asked */
+}
+
 /* --- deletion of the key ---------------------------------------------------------------------- */
 
 static void test_deletion_takes_all_materials(void **state)
@@ -576,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_lost_object_comes_back_by_an_import),
         cmocka_unit_test(test_killed_while_a_lost_object_comes_back),
         cmocka_unit_test(test_killed_while_a_wrapping_pair_is_made),
+        cmocka_unit_test(test_many_importers),
         cmocka_unit_test(test_deletion_takes_all_materials),
     };
     return cmocka_run_group_tests(tests, up, down);

@@ -10,8 +10,11 @@ static struct token *token;
 static const struct {
     enum token_kind kind;
     size_t bytes;
-} kinds[] = { { TOKEN_AES_GCM, 32 },  { TOKEN_HMAC_224, 28 }, { TOKEN_HMAC_256, 32 },
-              { TOKEN_HMAC_384, 48 }, { TOKEN_HMAC_512, 64 } };
+} kinds[] = { { TOKEN_AES_GCM, 32 },
+              { TOKEN_HMAC_224, 28 },
+              { TOKEN_HMAC_256, 32 },
+              { TOKEN_HMAC_384, 48 },
+              { TOKEN_HMAC_512, 64 } };
 
 static void canary_of(enum token_kind kind, const struct uuid *id, uint8_t ret[TOKEN_CANARY_LEN])
 {
@@ -105,14 +108,14 @@ static void test_match_finds_the_key_with_the_value(void **state)
                      err);
             assert_int_equal(place, j);
         }
-        CHECK_OK(token_key_match(token, kinds[i].kind, span_of(values[0], len), known, 0, &place,
-                                 &err),
-                 err);
+        CHECK_OK(
+            token_key_match(token, kinds[i].kind, span_of(values[0], len), known, 0, &place, &err),
+            err);
         assert_int_equal(place, 0);
         known[0].canary = span_of(NULL, 0);
-        CHECK_OK(token_key_match(token, kinds[i].kind, span_of(values[0], len), known, 3, &place,
-                                 &err),
-                 err);
+        CHECK_OK(
+            token_key_match(token, kinds[i].kind, span_of(values[0], len), known, 3, &place, &err),
+            err);
         assert_int_equal(place, 3);
     }
 }

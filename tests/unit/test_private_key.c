@@ -11,7 +11,8 @@ static const struct {
     enum public_kind kind;
     unsigned bits;
 } kinds[] = {
-    { PUBLIC_RSA, 2048 }, { PUBLIC_P256, 0 }, { PUBLIC_P384, 0 }, { PUBLIC_P521, 0 }, { PUBLIC_SECP256K1, 0 },
+    { PUBLIC_RSA, 2048 }, { PUBLIC_P256, 0 },      { PUBLIC_P384, 0 },
+    { PUBLIC_P521, 0 },   { PUBLIC_SECP256K1, 0 },
 };
 
 static void make(size_t i, struct secret *ret)
@@ -116,8 +117,8 @@ static void test_numbers_that_do_not_fit(void **state)
     (void)state;
     make(0, &der);
     CHECK(parses(0, secret_span(&der), &numbers));
-    const struct span parts[] = { numbers.modulus,   numbers.exponent,  numbers.prime1,
-                                  numbers.prime2,    numbers.exponent1, numbers.exponent2,
+    const struct span parts[] = { numbers.modulus,    numbers.exponent,  numbers.prime1,
+                                  numbers.prime2,     numbers.exponent1, numbers.exponent2,
                                   numbers.coefficient };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         uint8_t *const last = der.ptr + (parts[i].ptr - der.ptr) + parts[i].len - 1;
