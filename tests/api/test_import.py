@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import random
+import subprocess
 import time
 
 import pytest
@@ -155,6 +156,29 @@ def test_the_way_of_boto3(place):
     client.delete_imported_key_material(KeyId=key)
     with pytest.raises(ClientError, match="is pending import"):
         client.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext={"a": "b"})
+
+
+def test_the_way_of_the_command_line(place, tmp_path):
+    """awscli and openssl, step by step as AWS's guide has it."""
+    def openssl(*arguments):
+        subprocess.run(["/usr/bin/openssl", *arguments], check=True, timeout=60,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    key = place.aws("create-key", "--origin", "EXTERNAL")["KeyMetadata"]["KeyId"]
+    got = place.aws("get-parameters-for-import", "--key-id", key, "--wrapping-algorithm",
+                    "RSAES_OAEP_SHA_256", "--wrapping-key-spec", "RSA_2048")
+    public, token, plain, sealed = (tmp_path / name for name in ("public", "token", "plain", "sealed"))
+    public.write_bytes(unb64(got["PublicKey"]))
+    token.write_bytes(unb64(got["ImportToken"]))
+    openssl("rand", "-out", str(plain), "32")
+    openssl("pkeyutl", "-encrypt", "-in", str(plain), "-out", str(sealed), "-pubin", "-keyform", "DER",
+            "-inkey", str(public), "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256",
+            "-pkeyopt", "rsa_mgf1_md:sha256")
+    place.aws("import-key-material", "--key-id", key, "--encrypted-key-material", f"fileb://{sealed}",
+              "--import-token", f"fileb://{token}", "--expiration-model", "KEY_MATERIAL_DOES_NOT_EXPIRE")
+    assert opens(place, data_key(place, key))
+    place.aws("delete-imported-key-material", "--key-id", key)
+    assert state(place, key) == "PendingImport"
 
 
 @pytest.mark.parametrize("spec", SPECS)

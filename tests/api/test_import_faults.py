@@ -11,7 +11,7 @@ import pytest
 
 from faults import (DEVICE_ERROR, FUNCTION_FAILED, GENERAL_ERROR, OUT_OF_REACH, SESSION_HANDLE_INVALID)
 from kms import Refused
-from test_faults import died, faulty  # noqa: F401 (a fixture)
+from test_faults import attach, died, faulty  # noqa: F401 (a fixture)
 from test_import import NEVER, WRONG, bring, data_key, describe, external, opens, prepared, refuse, state
 
 pytestmark = pytest.mark.any_listener
@@ -67,6 +67,42 @@ def test_killed_at_a_call_of_an_import(faulty):  # noqa: F811
             ledger.append(made)
             assert opens(rig, made)
     assert deaths >= len(POINTS)
+    rig.restart()
+    assert all(opens(rig, made) for made in ledger)
+    rig.audit_verify()
+
+
+@pytest.mark.slow
+@pytest.mark.lengthy
+@pytest.mark.skipif(not os.path.exists("/usr/bin/strace"), reason="needs strace")
+@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
+def test_killed_at_a_system_call_of_an_import(faulty, again):  # noqa: F811
+    """Dies at each write and sync that an import makes, one after the other, until it survives."""
+    rig, deaths, ledger = faulty(), 0, []
+    for call in ("fdatasync", "pwrite64", "write", "rename", "openat"):
+        for count in range(1, 40):
+            key, material = external(rig), os.urandom(32)
+            given = {"KeyId": key, **prepared(rig, key, material), **NEVER}
+            if again:
+                bring(rig, key, material)
+                ledger.append(data_key(rig, key))
+                rig.ok("DeleteImportedKeyMaterial", KeyId=key)
+            tracer = attach(rig, call, count)
+            survived = attempt(rig, "ImportKeyMaterial", given) is not None
+            deaths += not survived
+            assert survived or died(rig), f"{call} {count}"
+            tracer.kill()
+            tracer.wait(20)
+            rig.start()
+            assert state(rig, key) in (("Enabled",) if survived else ("Enabled", "PendingImport"))
+            if state(rig, key) == "Enabled":
+                ledger.append(data_key(rig, key))
+            bring(rig, key, material)
+            ledger.append(data_key(rig, key))
+            assert all(opens(rig, made) for made in ledger[-3:])
+            if survived:
+                break
+    assert deaths > 10
     rig.restart()
     assert all(opens(rig, made) for made in ledger)
     rig.audit_verify()
