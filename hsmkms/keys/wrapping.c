@@ -215,6 +215,7 @@ int wrapping_expire(struct keyring *keyring, struct kms_error *err)
 /* What the rows say; the unfinished ones are ended behind the walk, which must not write. */
 struct loading {
     struct keyring *keyring;
+    bool present[WRAPPING_PAIRS_MAX]; /* of the pairs of the keyring, in their order */
     struct uuid unfinished[WRAPPING_PAIRS_MAX];
     size_t unfinished_count;
 };
@@ -248,6 +249,38 @@ static int load_pair(void *arg, const void *row, struct kms_error *err)
     return 0;
 }
 
+static int see_object(void *arg, const struct uuid *id, const char *label, struct kms_error *err)
+{
+    struct loading *const loading = arg;
+    const struct wrappings *const wrappings = &loading->keyring->wrappings;
+
+    (void)label;
+    (void)err;
+    for (size_t i = 0; i < wrappings->count; i++)
+        loading->present[i] = loading->present[i] || uuid_equal(&wrappings->pairs[i].id, id);
+    return 0;
+}
+
+/* A token from an older backup may lack a pair: nobody gets it any more. */
+static int drop_lost(struct loading *loading, struct kms_error *err)
+{
+    struct wrappings *const wrappings = &loading->keyring->wrappings;
+    size_t kept = 0;
+
+    if (wrappings->count == 0)
+        return 0;
+    if (token_inventory(loading->keyring->token, see_object, loading, err) < 0)
+        return -1;
+    for (size_t i = 0; i < wrappings->count; i++) {
+        if (loading->present[i])
+            wrappings->pairs[kept++] = wrappings->pairs[i];
+        else if (destroy(loading->keyring, &wrappings->pairs[i].id, err) < 0)
+            return -1;
+    }
+    wrappings->count = kept;
+    return 0;
+}
+
 static int by_age(const void *a, const void *b)
 {
     const struct wrapping_pair *const one = a, *const other = b;
@@ -268,7 +301,7 @@ int wrappings_open(struct keyring *keyring, struct kms_error *err)
     for (size_t i = 0; i < loading.unfinished_count; i++)
         if (destroy(keyring, &loading.unfinished[i], err) < 0)
             return -1;
-    return 0;
+    return drop_lost(&loading, err);
 }
 
 void wrappings_close(struct keyring *keyring)

@@ -43,7 +43,10 @@ struct wrappings {
     size_t count;
 };
 
-/* Reads the rows; what a crash left unfinished is destroyed. Before threads exist. */
+/*
+ * Reads the rows; what a crash left unfinished, or the token has lost, is destroyed. Before threads
+ * exist.
+ */
 CHECKED int wrappings_open(struct keyring *keyring, struct kms_error *err);
 void wrappings_close(struct keyring *keyring);
 

@@ -522,6 +522,23 @@ static void test_killed_while_a_wrapping_pair_is_made(void **state)
     CHECK(!wrapping_find(&rig.keyring, &record.id, &pair));
 }
 
+/* A token that came from an older backup: the next client gets a pair that is there. */
+static void test_lost_wrapping_pair_is_given_to_nobody(void **state)
+{
+    struct wrapping_pair lost, next;
+    struct kms_error err = { 0 };
+    const struct uuid id = make_key();
+
+    (void)state;
+    CHECK_OK(wrapping_current(&rig.keyring, "RSA_2048", &lost, &err), err);
+    CHECK_OK(token_key_destroy(rig.token, &lost.id, &err), err);
+    keys_rig_restart(&rig);
+    CHECK(!wrapping_find(&rig.keyring, &lost.id, &next));
+    CHECK_OK(wrapping_current(&rig.keyring, "RSA_2048", &next, &err), err);
+    CHECK(!uuid_equal(&lost.id, &next.id));
+    bring_first(&id);
+}
+
 /* --- many at once ----------------------------------------------------------------------------- */
 
 struct importer {
@@ -559,8 +576,7 @@ static void test_many_importers(void **state)
     for (size_t i = 0; i < ARRAY_LEN(importers); i++)
         importers[i].id = make_key();
     for (size_t i = 0; i < ARRAY_LEN(importers); i++)
-        assert_int_equal(
-            pthread_create(&importers[i].thread, NULL, come_and_go, &importers[i]), 0);
+        assert_int_equal(pthread_create(&importers[i].thread, NULL, come_and_go, &importers[i]), 0);
     for (size_t i = 0; i < ARRAY_LEN(importers); i++) {
         assert_int_equal(pthread_join(importers[i].thread, NULL), 0);
         assert_int_equal(importers[i].wrong, 0);
@@ -627,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_lost_object_comes_back_by_an_import),
         cmocka_unit_test(test_killed_while_a_lost_object_comes_back),
         cmocka_unit_test(test_killed_while_a_wrapping_pair_is_made),
+        cmocka_unit_test(test_lost_wrapping_pair_is_given_to_nobody),
         cmocka_unit_test(test_many_importers),
         cmocka_unit_test(test_deletion_takes_all_materials),
     };
