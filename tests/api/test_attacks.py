@@ -16,15 +16,13 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
 
 import conftest
 import kms
 from kms import JSON_TYPE, NO_SUCH_KEY, b64
-from test_grants import (ACCOUNT, DENIED, INVALID, NO_SUCH_GRANT, OTHER, ROOT, People, allow, blob,
-                         grants, make, refused)
+from principals import (ACCOUNT, DENIED, DRY, INVALID, NO_SUCH_GRANT, OTHER, ROOT, People, allow,
+                        blob, grants, make)
 
-DRY = "DryRunOperationException"
 MALFORMED = "MalformedPolicyDocumentException"
 FOREIGN = "on this resource because the resource does not exist in this Region"
 FORM = "application/x-www-form-urlencoded"
