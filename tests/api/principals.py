@@ -36,14 +36,18 @@ class Person:
         self.credential = Credential(access_key, secret)
         self.token = token
 
-    def refused(self, expected, operation, **parameters):
-        """A raw call, which can say what the installed client does not know; its message."""
+    def ask(self, operation, **parameters):
+        """A raw call, which can say what the installed client does not know; its answer."""
         body = json.dumps(parameters).encode()
         request = AWSRequest(method="POST", url=self.rig.url + "/", data=body, headers={
             "Content-Type": JSON_TYPE, "X-Amz-Target": f"TrentService.{operation}"})
         SigV4Auth(Credentials(self.credential.access_key, self.credential.secret, self.token),
                   "kms", "us-east-1").add_auth(request)
-        answer = self.rig.send(dict(request.headers.items()), body)
+        return self.rig.send(dict(request.headers.items()), body)
+
+    def refused(self, expected, operation, **parameters):
+        """A raw call that must be refused; its message."""
+        answer = self.ask(operation, **parameters)
         assert answer.status != 200 and answer.type == expected, answer.text
         return answer.message
 
