@@ -20,8 +20,8 @@ from botocore.credentials import Credentials
 import conftest
 import kms
 from kms import JSON_TYPE, NO_SUCH_KEY, b64
-from principals import (ACCOUNT, DENIED, DRY, INVALID, NO_SUCH_GRANT, OTHER, ROOT, People, allow,
-                        blob, grants, make)
+from principals import (ACCOUNT, DENIED, INVALID, NO_SUCH_GRANT, OTHER, ROOT, People, allow, blob, grants,
+                        make)
 
 MALFORMED = "MalformedPolicyDocumentException"
 FOREIGN = "on this resource because the resource does not exist in this Region"

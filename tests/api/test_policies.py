@@ -163,7 +163,8 @@ def test_a_pipeline_of_the_command_line(rig, pipeline):
     for person in (pipeline.producer, pipeline.intruder):
         text = cli(person, "decrypt", "--ciphertext-blob", f"fileb://{path}")
         assert "(AccessDeniedException) when calling the Decrypt operation" in text
-        assert denied(person, "Decrypt", pipeline.key, no("identity-based policy", "Decrypt")) in text
+        assert denied(person, "Decrypt", pipeline.key,
+                      no("identity-based policy", "Decrypt")) in text
 
 
 def test_what_was_denied_is_recorded(rig, pipeline):
@@ -222,7 +223,8 @@ def admin(*arguments):
 
 
 WAYS = {
-    "policy deleted": ("user", admin("policy", "delete", "--user", "{user}", "--name", "p"), DENIED),
+    "policy deleted": ("user", admin("policy", "delete", "--user", "{user}", "--name", "p"),
+                       DENIED),
     "policy replaced": ("user", lambda r, p: r.people.put("user", p.name, allow("kms:ListKeys")),
                         DENIED),
     "policy detached": ("attached", admin("detach", "--user", "{user}", "{arn}"), DENIED),
@@ -235,13 +237,14 @@ WAYS = {
         r.people.admin("detach", "--user", p.name, r.arn), r.people.forget(p)), UNRECOGNIZED),
     "sessions revoked": ("session", admin("revoke-sessions", "--role", "{role}"), EXPIRED),
     "role disabled": ("session", admin("role", "disable", "{role}"), UNRECOGNIZED),
-    "role's policy deleted": ("session", admin("policy", "delete", "--role", "{role}", "--name", "p"),
-                              DENIED),
+    "role's policy deleted": ("session", admin(
+        "policy", "delete", "--role", "{role}", "--name", "p"), DENIED),
     "grant revoked": ("granted", lambda r, p: r.rig.ok("RevokeGrant", KeyId=r.key, GrantId=r.grant),
                       DENIED),
     "key policy replaced": ("named", lambda r, p: put(r.rig, r.key), DENIED),
     "key's delegation ended": ("user", lambda r, p: r.rig.ok(
-        "PutKeyPolicy", KeyId=r.key, Policy=policy({**OWNER, "Action": ["kms:*KeyPolicy"]})), DENIED),
+        "PutKeyPolicy", KeyId=r.key, Policy=policy({**OWNER, "Action": ["kms:*KeyPolicy"]})),
+                              DENIED),
 }
 
 
@@ -267,7 +270,8 @@ def test_what_is_revoked_is_gone_with_the_next_call(rig, people, way):
 def bounded(people, identity, boundary):
     """A user whose identity policy has a boundary."""
     user = people.user("bounded", identity)
-    made = people.admin("policy", "create", "--name", people.name("boundary"), people.file(boundary))
+    made = people.admin("policy", "create", "--name", people.name("boundary"),
+                        people.file(boundary))
     people.admin("boundary", "set", "--user", user.name, made["Policy"]["Arn"])
     return user
 
@@ -347,8 +351,8 @@ def test_delegation(rig, people, key):
     assert refused(DENIED, user.kms.encrypt, KeyId=key, Plaintext=b"x") == \
         denied(user, "Encrypt", key, no("resource-based policy", "Encrypt"))
     rig.refuses(DENIED, "Encrypt", {"KeyId": key, "Plaintext": "eA=="})  # root is not above it
-    conditional = {**OWNER, "Sid": "App", "Condition": {"StringEquals": {"kms:EncryptionContext:App": "x"}},
-                   "Action": "kms:Encrypt"}
+    conditional = {**OWNER, "Sid": "App", "Action": "kms:Encrypt", "Condition": {
+        "StringEquals": {"kms:EncryptionContext:App": "x"}}}
     put_only = {**OWNER, "Action": ["kms:GetKeyPolicy", "kms:PutKeyPolicy"]}
     rig.ok("PutKeyPolicy", KeyId=key, Policy=policy(put_only, conditional))
     user.kms.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext={"App": "x"})

@@ -62,8 +62,8 @@ BAD = [
     (when("ForAllValues:StringEquals", "kms:EncryptionContext:App", "x"), MALFORMED, PERMISSIVE),
     (when("ForAllValues:StringEquals", "aws:RequestTag/Team", "x"), MALFORMED, PERMISSIVE),
     (policy(OWNER)[:-1] + ', "Version": "2008-10-17"}', MALFORMED, None),
-    ('{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": "kms:*",'
-     ' "Action": "kms:Decrypt", "Resource": "*"}}', MALFORMED, None),
+    ('{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*",'
+     ' "Action": "kms:*", "Action": "kms:Decrypt", "Resource": "*"}}', MALFORMED, None),
     (of_size(32769), "LimitExceededException", TOO_LARGE),
     (of_size(131072), "LimitExceededException", TOO_LARGE),
     (of_size(131073), "ValidationException", ...),

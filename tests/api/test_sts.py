@@ -1,34 +1,20 @@
-"""AWS STS: who am I, sessions of roles and of users, and tokens that are not what they seem.
+"""AWS STS: who am I, and sessions of roles and of users.
 
 Through boto3, the AWS command line and forms of our own. What a session may not do is in
-test_attacks.py, what trust policies can ask about in test_conditions.py.
+test_attacks.py, what trust policies can ask about in test_conditions.py, tokens and forms that are
+not what they seem in test_sts_tokens.py.
 """
 
-import base64
 import datetime
 import json
 import re
 import subprocess
-import time
-import urllib.parse
-import xml.etree.ElementTree as ElementTree
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
-import clock
 import kms
-from kms import Credential, b64, signing_clock
-from principals import ACCOUNT, DENIED, OTHER, ROOT, People, Person, allow, refused
-
-FORM = "application/x-www-form-urlencoded"
-VERSION = "2011-06-15"
-NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
-INVALID_TOKEN = "The security token included in the request is invalid."
-EXPIRED_TOKEN = "The security token included in the request is expired"
-ME = {"Action": "GetCallerIdentity", "Version": VERSION}
+from principals import ACCOUNT, DENIED, OTHER, ROOT, People, allow, refused
+from sts_forms import ME, VERSION, arn_of, assume, fails, new_role, person_of, post, root, sts
 
 
 @pytest.fixture(scope="module")
@@ -47,75 +33,6 @@ def alice(people):
 def role(people):
     """A role that may be tagged and given an identity, for at most two hours."""
     return new_role(people, {"Principal": {"AWS": ACCOUNT}, "Action": "sts:*"}, "7200")
-
-
-def arn_of(role):
-    return f"arn:aws:iam::{ACCOUNT}:role/{role}"
-
-
-def new_role(people, statement, most="3600", policy=None):
-    """A role with this trust; it may do everything with keys unless told otherwise."""
-    name = people.name("role")
-    people.admin("role", "create", name, "--max-session", most, "--trust", people.file(
-        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]}))
-    people.put("role", name, policy or allow("kms:*", "sts:*"))
-    return name
-
-
-def root(rig):
-    return Person(rig, ROOT, rig.boto(), rig.credential.access_key, rig.credential.secret)
-
-
-def sts(people, person):
-    return people.client("sts", person.credential.access_key, person.credential.secret, person.token)
-
-
-def assume(people, person, role, name="night", **more):
-    """A session as a person; with what STS answered."""
-    made = sts(people, person).assume_role(RoleArn=arn_of(role), RoleSessionName=name, **more)
-    session = person_of(people, made)
-    session.answer = made
-    return session
-
-
-def person_of(people, made):
-    secrets = [made["Credentials"][n] for n in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
-    arn = made.get("AssumedRoleUser", {}).get("Arn", "")
-    return Person(people.rig, arn, people.client("kms", *secrets), *secrets)
-
-
-def signed(person, body, service="sts", region="us-east-1", content_type=FORM):
-    """Headers of a form, signed."""
-    request = AWSRequest(method="POST", url=person.rig.url + "/", data=body,
-                         headers={"Content-Type": content_type})
-    SigV4Auth(Credentials(person.credential.access_key, person.credential.secret, person.token),
-              service, region).add_auth(request)
-    return dict(request.headers.items())
-
-
-def post(person, form, headers=None, **how):
-    """A form, signed and sent; status and the elements of the answer by name."""
-    body = form if isinstance(form, bytes) else urllib.parse.urlencode(form).encode()
-    answer = person.rig.send({**signed(person, body, **how), **(headers or {})}, body)
-    return elements(answer)
-
-
-def elements(answer):
-    assert answer.headers["content-type"] == "text/xml" and answer.request_id
-    tree = ElementTree.fromstring(answer.body)
-    found = {e.tag.removeprefix(NAMESPACE): e.text or "" for e in tree.iter()}
-    assert found["RequestId"] == answer.request_id
-    if answer.status != 200:
-        assert tree.tag == NAMESPACE + "ErrorResponse" and found["Type"] == "Sender"
-        assert set(found) == {"ErrorResponse", "Error", "Type", "Code", "Message", "RequestId"}
-    return answer.status, found
-
-
-def fails(person, status, code, form, message=None, **how):
-    got, found = post(person, form, **how)
-    assert (got, found["Code"]) == (status, code), found
-    assert message is None or message in found["Message"], found["Message"]
-    return found["Message"]
 
 
 # --- GetCallerIdentity ----------------------------------------------------------------------------
@@ -139,7 +56,7 @@ def test_who_am_i(rig, people, alice, role):
         assert json.loads(shown.stdout) == {"Arn": arn, "UserId": user_id, "Account": ACCOUNT}
         status, found = post(person, ME)
         assert status == 200 and (found["Arn"], found["UserId"]) == (arn, user_id)
-        assert post(person, {"Action": "GetCallerIdentity"})[0] == 200  # the version may be left out
+        assert post(person, {"Action": "GetCallerIdentity"})[0] == 200  # without a version, too
 
 
 def test_a_path_is_no_part_of_a_session(people, alice):
@@ -222,14 +139,16 @@ def test_trust_across_accounts(new_rig):
     people.admin("account", "add", OTHER)
     eve = people.user("eve", account=OTHER)
     role = new_role(people, {"Principal": {"AWS": OTHER}, "Action": "sts:AssumeRole"})
-    refused("AccessDenied", sts(people, eve).assume_role, RoleArn=arn_of(role), RoleSessionName="s1")
+    refused("AccessDenied", sts(people, eve).assume_role, RoleArn=arn_of(role),
+            RoleSessionName="s1")
     people.admin("policy", "put", "--user", eve.name, "--account", OTHER, "--name", "p",
                  people.file(allow("sts:AssumeRole")))
     session = assume(people, eve, role)
     session.kms.describe_key(KeyId=rig.key())
     people.admin("role", "trust", role, people.file({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}]}))
-    refused("AccessDenied", sts(people, eve).assume_role, RoleArn=arn_of(role), RoleSessionName="s1")
+    refused("AccessDenied", sts(people, eve).assume_role, RoleArn=arn_of(role),
+            RoleSessionName="s1")
 
 
 def test_durations(people, alice, role):
@@ -257,7 +176,8 @@ def test_durations(people, alice, role):
 
 
 def test_session_policies(people, key, alice, role):
-    assume(people, alice, role, Policy=json.dumps(allow("kms:DescribeKey"))).kms.describe_key(KeyId=key)
+    wide = assume(people, alice, role, Policy=json.dumps(allow("kms:DescribeKey")))
+    wide.kms.describe_key(KeyId=key)
     narrow = assume(people, alice, role, Policy=json.dumps(allow("kms:ListKeys")))
     assert "because no session policy allows" in refused(DENIED, narrow.kms.describe_key, KeyId=key)
     arns = []
@@ -379,189 +299,3 @@ def test_a_session_of_root_lasts_an_hour(rig, people):
     left = made["Credentials"]["Expiration"] - datetime.datetime.now(datetime.timezone.utc)
     assert left.total_seconds() <= 3600
     assert sts(people, person_of(people, made)).get_caller_identity()["Arn"] == ROOT
-
-
-# --- tokens ---------------------------------------------------------------------------------------
-
-
-def with_token(session, token, access_key=None, secret=None):
-    return Person(session.rig, session.arn, None, access_key or session.credential.access_key,
-                  secret or session.credential.secret, token)
-
-
-def test_tokens_that_are_none(people, alice, role):
-    """Whatever is wrong with one, the answer is the same, from both services."""
-    session, other = assume(people, alice, role), assume(people, alice, role)
-    assert post(session, ME)[0] == 200
-    raw = base64.b64decode(session.token)
-    flips = [b64(raw[:i] + bytes([raw[i] ^ 1 << i % 8]) + raw[i + 1:])
-             for i in [*range(46), *range(46, len(raw) - 16, 29), *range(len(raw) - 16, len(raw))]]
-    cuts = [b64(raw[:n]) for n in (1, 16, 17, 28, 29, 44, 45, len(raw) - 1)]
-    shapes = [session.token[:-1], session.token + "A", "x", "A" * 8192, b64(raw + b"\0"),
-              session.token.swapcase(), other.token]
-    for token in flips + cuts + shapes:
-        person = with_token(session, token)
-        fails(person, 403, "InvalidClientTokenId", ME, INVALID_TOKEN)
-        assert person.refused("UnrecognizedClientException", "ListKeys") == INVALID_TOKEN
-    fails(with_token(session, "A" * 8193), 403, "InvalidClientTokenId", ME)
-    assert post(session, ME)[0] == 200
-
-
-def test_a_token_and_its_access_key_belong_together(people, alice, role):
-    session, other = assume(people, alice, role), assume(people, alice, role)
-    user = people.user("long", allow("kms:*"))
-    mixed = [with_token(session, None), with_token(session, session.token,
-                                                   other.credential.access_key),
-             with_token(session, session.token, user.credential.access_key,
-                        user.credential.secret),
-             with_token(session, session.token, "ASIA" + "A" * 16)]
-    for person in mixed:
-        fails(person, 403, "InvalidClientTokenId", ME, INVALID_TOKEN)
-    fails(with_token(session, session.token, secret=other.credential.secret), 403,
-          "SignatureDoesNotMatch", ME)
-
-
-def test_a_token_of_another_installation(people, new_rig, alice, role):
-    session = assume(people, alice, role)
-    foreign = People(new_rig())
-    user = foreign.user(name=alice.name, policy=allow("sts:*"))
-    foreign.role(name=role)
-    theirs = assume(foreign, user, role)
-    assert post(theirs, ME)[0] == 200
-    for person, rig in ((session, foreign.rig), (theirs, people.rig)):
-        moved = with_token(person, person.token)
-        moved.rig = rig
-        fails(moved, 403, "InvalidClientTokenId", ME, INVALID_TOKEN)
-
-
-def test_tokens_survive_restart_and_kill(new_rig):
-    people = People(new_rig())
-    user = people.user("stable", allow("sts:*"))
-    role = people.role(allow("kms:*"))
-    session = assume(people, user, role)
-    ended = assume(people, user, role)
-    time.sleep(0.01)
-    people.admin("revoke-sessions", "--role", role)
-    session = assume(people, user, role)
-    for again in ("restart", "kill"):
-        if again == "restart":
-            people.rig.restart()
-        else:
-            people.rig.kill()
-            people.rig.start()
-        assert post(session, ME)[1]["Arn"] == session.arn
-        fails(ended, 403, "ExpiredToken", ME, EXPIRED_TOKEN)
-        assert ended.refused("ExpiredTokenException", "ListKeys") == EXPIRED_TOKEN
-        assert session.ask("ListKeys").status == 200
-
-
-@pytest.mark.faketime
-@pytest.mark.any_listener
-def test_tokens_expire(new_rig):
-    """Also under a sealing key that has been renewed, while the token lasts."""
-    people = People(new_rig(tls=False))
-    user = people.user("waiting", allow("sts:*", "kms:*"))
-    role = new_role(people, {"Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"})
-    session = assume(people, user, role)
-    made = sts(people, user).get_session_token(DurationSeconds=129600)
-    own = person_of(people, made)
-
-    def later(**ahead):
-        span = datetime.timedelta(**ahead)
-        people.rig.stop()
-        people.rig.start(env=clock.moved(f"FAKETIME=+{int(span.total_seconds())}s"))
-        return signing_clock(span)
-
-    with later(minutes=55):
-        assert post(session, ME)[0] == post(own, ME)[0] == 200
-    with later(minutes=61):
-        fails(session, 403, "ExpiredToken", ME, EXPIRED_TOKEN)
-        assert session.refused("ExpiredTokenException", "ListKeys") == EXPIRED_TOKEN
-        assert post(own, ME)[0] == 200
-    with later(hours=35):
-        assert post(user, {"Action": "GetSessionToken"})[0] == 200  # seals with a new key
-        assert post(own, ME)[0] == 200
-    with later(hours=37):
-        fails(own, 403, "ExpiredToken", ME, EXPIRED_TOKEN)
-        assert post(user, ME)[0] == 200
-
-
-# --- signatures and forms -------------------------------------------------------------------------
-
-
-def test_errors_of_signatures(rig, alice):
-    body = urllib.parse.urlencode(ME).encode()
-    fails(alice, 403, "SignatureDoesNotMatch", ME, "valid region", region="eu-west-1")
-    fails(alice, 403, "SignatureDoesNotMatch", ME, "correct service: 'sts'", service="iam")
-    wrong = Person(rig, alice.arn, None, alice.credential.access_key, "x" * 40)
-    fails(wrong, 403, "SignatureDoesNotMatch", ME, "Check your AWS Secret Access Key")
-    unknown = Person(rig, alice.arn, None, "AKIAAAAAAAAAAAAAAAAA", "x" * 40)
-    fails(unknown, 403, "InvalidClientTokenId", ME, INVALID_TOKEN)
-    for minutes, text in ((-6, "Signature expired"), (6, "Signature not yet current")):
-        with signing_clock(datetime.timedelta(minutes=minutes)):
-            fails(alice, 403, "SignatureDoesNotMatch", ME, text)
-    headers = signed(alice, body)
-    status, found = elements(rig.send(headers, body + b"&x=y"))
-    assert (status, found["Code"]) == (403, "SignatureDoesNotMatch")
-    status, found = elements(rig.send({"Content-Type": FORM}, body))
-    assert (status, found["Code"]) == (403, "MissingAuthenticationToken")
-    broken = {**headers, "Authorization": "AWS4-HMAC-SHA256 Credential=x"}
-    status, found = elements(rig.send(broken, body))
-    assert (status, found["Code"]) == (400, "IncompleteSignature")
-
-
-@pytest.mark.parametrize("form, code", [
-    ({"Action": "GetCallerIdentity", "Version": "2010-05-08"}, "InvalidAction"),
-    ({"Action": "GetCallerIdentity", "Version": ""}, "InvalidAction"),
-    ({"Action": "GetFederationToken", "Version": VERSION, "Name": "x"}, "InvalidAction"),
-    ({"Action": "AssumeRoleWithWebIdentity", "Version": VERSION}, "InvalidAction"),
-    ({"Action": "getcalleridentity", "Version": VERSION}, "InvalidAction"),
-    ({"Version": VERSION}, "InvalidAction"),
-    (b"", "InvalidAction"),
-    (b"Action=GetCallerIdentity&Action=GetCallerIdentity", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&Version=2011-06-15&Version=2011-06-15", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&%zz=1", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&a=%4", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&a=%00", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&=x", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&a.b=1&a=2", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&a.member.2=1", "MalformedQueryString"),
-    (b"Action=GetCallerIdentity&" + b"n" * 129 + b"=1", "MalformedQueryString"),
-    (b"&".join([b"Action=GetCallerIdentity"] + [b"a%d=1" % i for i in range(400)]),
-     "MalformedQueryString"),
-], ids=range(17))
-def test_forms_that_are_none(alice, form, code):
-    fails(alice, 400, code, form)
-    assert post(alice, ME)[0] == 200
-
-
-def test_form_types(rig, alice):
-    """Only what says that it is a form is one."""
-    body = urllib.parse.urlencode(ME).encode()
-    for text in (FORM, FORM + "; charset=utf-8", FORM.upper(), FORM + ";charset=UTF-8"):
-        assert post(alice, ME, content_type=text)[0] == 200
-    for text in ("text/plain", "application/json", "multipart/form-data", FORM + "x", "x" + FORM):
-        answer = rig.send(signed(alice, body, content_type=text), body)
-        assert answer.status == 400 and b"<Arn>" not in answer.body
-
-
-def test_large_forms(rig, alice):
-    big = b"Action=GetCallerIdentity&a=" + b"x" * 60000
-    assert post(alice, big)[0] in (200, 400)
-    body = b"Action=GetCallerIdentity&a=" + b"x" * (2 << 20)
-    try:
-        answer = rig.send(signed(alice, body), body)
-    except ConnectionError:
-        answer = None  # refused by its announced length, before it was read
-    assert answer is None or answer.status == 413
-    assert post(alice, ME)[0] == 200
-
-
-def test_other_methods(rig, alice):
-    """There is one way to ask: a signed form that is posted."""
-    query = urllib.parse.urlencode(ME)
-    for method, path in (("GET", "/?" + query), ("GET", "/"), ("PUT", "/"), ("POST", "/?" + query),
-                         ("POST", "/sts")):
-        body = b"" if method == "GET" else query.encode()
-        answer = rig.send(signed(alice, body), body, method=method, path=path)
-        assert 400 <= answer.status < 500 and b"<Arn>" not in answer.body
