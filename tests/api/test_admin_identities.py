@@ -223,7 +223,7 @@ def test_every_command_has_a_row():
 
 def last_of(records, event, code=None):
     """The phases of the newest act of this name that ended so."""
-    wanted = [r for r in records if r["eventName"] == event]
+    wanted = [r for r in records if r.get("eventName") == event]
     number = [r["requestID"] for r in wanted if r["phase"] == "result"
               and (r.get("errorCode") or None) == code][-1]
     return [r for r in wanted if r["requestID"] == number]

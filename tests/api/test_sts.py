@@ -93,9 +93,9 @@ def test_a_session(rig, people, key, alice, role):
     records = rig.audit()
     text = json.dumps(records)
     assert session.credential.secret not in text and session.token not in text
-    assumed = [r for r in records if r["eventName"] == "AssumeRole"][-1]
+    assumed = [r for r in records if r.get("eventName") == "AssumeRole"][-1]
     assert assumed["eventSource"] == "sts.amazonaws.com" and not assumed.get("errorCode")
-    used = [r for r in records if r["eventName"] == "DescribeKey"][-1]["userIdentity"]
+    used = [r for r in records if r.get("eventName") == "DescribeKey"][-1]["userIdentity"]
     assert used["type"] == "AssumedRole" and used["arn"] == session.arn
     assert used["accessKeyId"] == session.credential.access_key
 
@@ -271,6 +271,31 @@ def test_there_is_no_mfa(alice, role):
 def test_root_assumes_nothing(rig, people, role):
     refused("AccessDenied", sts(people, root(rig)).assume_role, RoleArn=arn_of(role),
             RoleSessionName="night")
+
+
+def test_the_command_line(people, key, alice):
+    """An awscli user assumes a role, then works as its session."""
+    role = new_role(people, {"Principal": {"AWS": alice.arn}, "Action": "sts:AssumeRole",
+                             "Condition": {"StringEquals": {"sts:ExternalId": "tenant-7"}}},
+                    policy=allow("kms:DescribeKey"))
+
+    def aws(person, *words):
+        command = [kms.AWS, "--endpoint-url", people.rig.url, "--output", "json", *words]
+        environment = people.rig.env(AWS_ACCESS_KEY_ID=person.credential.access_key,
+                                     AWS_SECRET_ACCESS_KEY=person.credential.secret,
+                                     **({"AWS_SESSION_TOKEN": person.token} if person.token else {}))
+        return subprocess.run(command, check=False, env=environment, timeout=120, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    words = ("sts", "assume-role", "--role-arn", arn_of(role), "--role-session-name", "cli")
+    assert "(AccessDenied)" in aws(alice, *words, "--external-id", "tenant-8").stderr
+    made = json.loads(aws(alice, *words, "--external-id", "tenant-7").stdout)
+    session = person_of(people, made)
+    shown = json.loads(aws(session, "kms", "describe-key", "--key-id", key).stdout)
+    assert shown["KeyMetadata"]["KeyId"] == key
+    assert "(AccessDeniedException)" in aws(session, "kms", "list-keys").stderr
+    session.token = session.token[:-4] + "AAAA"
+    assert "(InvalidClientTokenId)" in aws(session, "sts", "get-caller-identity").stderr
 
 
 # --- GetSessionToken ------------------------------------------------------------------------------
