@@ -70,6 +70,7 @@ make_certificate() # DIR
   mkdir -p "$1/tls"
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 825 -subj /CN=localhost \
     -addext "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1" -addext extendedKeyUsage=serverAuth \
+    -addext basicConstraints=critical,CA:FALSE \
     -keyout "$1/tls/key.pem" -out "$1/tls/certificate.pem" 2>"$1/tls/openssl.log" ||
     die "no certificate, see $1/tls/openssl.log"
 }

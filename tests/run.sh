@@ -74,7 +74,7 @@ run_e2e() # NAME PRESET [VARIABLE=VALUE...]
   shift 2
   rm -f "$report"
   logged "$name" env PYTHONDONTWRITEBYTECODE=1 HSMKMS_BUILD="$PWD/build/$preset" \
-    NODE_PATH="$PWD/build/node/node_modules" HSMKMS_GO_JOURNEY="$PWD/build/go/journey" "$@" \
+    NODE_PATH="$PWD/build/node/node_modules" "$@" \
     /usr/bin/python3 -m pytest tests/api -c tests/api/pytest.ini --rootdir tests/api --tb=short -rfEs \
     -n "$WAITING_JOBS" --dist loadgroup --junitxml "$report"
   numbers=$(/usr/bin/python3 - "$report" <<'PYTHON'
@@ -108,13 +108,6 @@ install_model()
     --target build/botocore --requirement tests/api/botocore.txt && touch build/botocore/botocore
 }
 
-# The Go client, at the versions of go.mod and go.sum, below build/.
-build_go_journey()
-{
-  mkdir -p build/go && cp tests/api/go/* build/go/ &&
-    (cd build/go && GOFLAGS=-mod=readonly go build -o journey .)
-}
-
 section_packages()
 {
   step packages packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_RUN[@]}" "${PACKAGES_TEST[@]}"
@@ -125,7 +118,7 @@ section_packages()
   logged ruby packages_install ruby-aws-sdk-kms || echo "AWS SDK for Ruby: not to be had here"
   logged opencryptoki packages_install opencryptoki || echo "openCryptoki: not to be had here"
   logged model install_model || echo "the newest model of the API: not to be had here"
-  logged go-journey build_go_journey || echo "AWS SDK for Go: not to be had here"
+  tests/api/clients.sh # Java, Rust, Go, Encryption SDK; a line for each
   # without them the suite of public vectors prints why it was skipped
   logged sigv4-vectors tests/vectors/fetch_sigv4.sh || echo "public SigV4 vectors: not to be had here"
 }

@@ -1,8 +1,7 @@
-"""Clients that are neither boto3 nor the AWS command line: JavaScript, Go, Ruby, MongoDB's library, curl.
+"""Clients that are neither boto3 nor the AWS command line: JavaScript, Ruby, MongoDB's library, curl.
 
-NODE_PATH names a folder with the packages that node/package-lock.json pins, HSMKMS_GO_JOURNEY the
-program that go/go.mod and go.sum pin; tests/run.sh makes both below build/. Ruby's library is that
-of Debian.
+NODE_PATH names a folder with the packages that node/package-lock.json pins; tests/run.sh makes it
+below build/. Ruby's library is that of Debian. For Java, Rust and Go see test_sdk_journeys.py.
 """
 
 import os
@@ -35,15 +34,6 @@ def test_javascript(new_rig, tls, package, program):
     if tls:
         environment["NODE_EXTRA_CA_CERTS"] = rig.exports["AWS_CA_BUNDLE"]
     assert "ok" in run(["/usr/bin/node", HERE / "node" / program], environment)
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_go(new_rig, tls):
-    program = os.environ.get("HSMKMS_GO_JOURNEY", "")
-    if not os.access(program, os.X_OK):
-        pytest.skip("HSMKMS_GO_JOURNEY names no program: Go or its module proxy was not to be had")
-    rig = new_rig(tls=tls)
-    assert "ok" in run([program], rig.env())
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

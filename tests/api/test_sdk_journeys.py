@@ -14,7 +14,7 @@ import subprocess
 
 import pytest
 
-from kms import ROOT
+from kms import NO_SUCH_KEY, ROOT
 from test_grants import ACCOUNT, People, allow
 
 HERE = pathlib.Path(__file__).parent
@@ -86,3 +86,38 @@ def test_java(new_rig, tls):
 def test_rust(new_rig, tls):
     journey = program("rust", "debug", "journey", made_by="the AWS SDK for Rust")
     run([journey], profiles(new_rig(tls=tls)))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_go(new_rig, tls):
+    journey = program("go", "journey", made_by="the AWS SDK for Go")
+    run([journey], profiles(new_rig(tls=tls)))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_sops(new_rig, tls):
+    sops = program("go", "sops", made_by="SOPS's package")
+    rig = new_rig(tls=tls)
+    run([sops, rig.key().arn, "guest"], profiles(rig))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_auto_unseal(new_rig, tls):
+    unseal = program("go", "unseal", made_by="Vault's package")
+    rig = new_rig(tls=tls)
+    key = rig.key()
+    environment = rig.env(AWS_KMS_ENDPOINT=rig.url, AWS_REGION="us-east-1")
+    bundle = environment.pop("AWS_CA_BUNDLE", None)
+    if bundle:  # Go's own way: the package replaces the client that AWS_CA_BUNDLE would change
+        environment["SSL_CERT_FILE"] = bundle
+    run([unseal, key.arn, key.arn.replace(key, NO_SUCH_KEY)], environment)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_encryption_sdk(new_rig, tls):
+    packages = program("encryption_sdk", "aws_encryption_sdk", made_by="the Encryption SDK").parent
+    rig = new_rig(tls=tls)
+    file = rig.dir / "plain"
+    file.write_bytes(os.urandom(100_000))
+    run(["/usr/bin/python3", HERE / "encryption_sdk" / "journey.py", rig.key().arn, rig.key().arn, file],
+        rig.env(PYTHONPATH=str(packages)))

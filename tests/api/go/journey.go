@@ -1,5 +1,5 @@
 // The main job with the AWS SDK for Go v2. Configuration comes from the environment, as rig.sh
-// exports it. Exit status 0: all as expected.
+// exports it, people from profiles, as test_sdk_journeys.py makes them. Exit status 0: all as expected.
 package main
 
 import (
@@ -67,5 +67,11 @@ func main() {
 	_, err = client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/none")})
 	var notFound *types.NotFoundException
 	check(errors.As(err, &notFound), "an unknown alias is not NotFoundException")
+	signatures(ctx, client)
+	macs(ctx, client)
+	grants(ctx, client, key.KeyId)
+	sessions(ctx)
+	pages(ctx, client)
+	states(ctx, client, key.KeyId)
 	fmt.Println("aws-sdk-go-v2/service/kms: ok")
 }
