@@ -24,7 +24,7 @@ build_java()
   local -r folder=$CLIENTS/java plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
   tool javac openjdk-17-jdk-headless && tool mvn maven || return
   if [[ ! $folder/lib -nt $SOURCES/java/pom.xml ]]; then
-    rm -rf "$folder/lib"
+    rm -rf "${folder:?}/lib"
     mvn -B -q -ntp -f "$SOURCES/java/pom.xml" "$plugin:copy-dependencies" \
       -DoutputDirectory="$folder/lib" || return
     touch "$folder/lib"
