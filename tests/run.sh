@@ -120,6 +120,7 @@ section_packages()
   logged model install_model || echo "the newest model of the API: not to be had here"
   tests/api/clients.sh # Java, Rust, Go, Encryption SDK; a line for each
   # without them the suite of public vectors prints why it was skipped
+  logged wycheproof tests/vectors/fetch_wycheproof.sh || echo "Wycheproof's vectors: not to be had here"
   logged sigv4-vectors tests/vectors/fetch_sigv4.sh || echo "public SigV4 vectors: not to be had here"
 }
 
