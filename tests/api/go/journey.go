@@ -67,6 +67,7 @@ func main() {
 	_, err = client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/none")})
 	var notFound *types.NotFoundException
 	check(errors.As(err, &notFound), "an unknown alias is not NotFoundException")
+	moves(ctx, client, key.KeyId)
 	signatures(ctx, client)
 	macs(ctx, client)
 	grants(ctx, client, key.KeyId)

@@ -37,6 +37,23 @@ func newKey(ctx context.Context, client *kms.Client, spec types.KeySpec, usage t
 	return made.KeyMetadata.KeyId
 }
 
+func moves(ctx context.Context, client *kms.Client, from *string) {
+	alias := aws.String("alias/go-" + *from)
+	_, err := client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: alias, TargetKeyId: from})
+	must(err)
+	sealed, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: alias, Plaintext: message})
+	must(err)
+	to := newKey(ctx, client, types.KeySpecSymmetricDefault, types.KeyUsageTypeEncryptDecrypt)
+	moved, err := client.ReEncrypt(ctx, &kms.ReEncryptInput{
+		CiphertextBlob: sealed.CiphertextBlob, DestinationKeyId: to})
+	must(err)
+	opened, err := client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: moved.CiphertextBlob, KeyId: to})
+	must(err)
+	check(bytes.Equal(opened.Plaintext, message), "a move changes what it moves")
+	_, err = client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: moved.CiphertextBlob, KeyId: alias})
+	refused[*types.IncorrectKeyException](err, "the old key opens it")
+}
+
 func signatures(ctx context.Context, client *kms.Client) {
 	key := newKey(ctx, client, types.KeySpecEccNistP256, types.KeyUsageTypeSignVerify)
 	made, err := client.Sign(ctx, &kms.SignInput{
