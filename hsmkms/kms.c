@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "hsmkms/base/json_memory.h"
+#include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/regions.h"
 #include "hsmkms/kms_parts.h"
 #include "pkcs11/side_token.h"
@@ -89,6 +90,22 @@ static int set_log_level(const char *name, struct log *ret, struct kms_error *er
     return kms_fail(err, KMS_ERR_CONFIG, "log.level must be error, warn, info or debug");
 }
 
+static int check_tokens(const struct settings *settings, struct kms_error *err)
+{
+    for (size_t i = 0; i < settings->token_count; i++) {
+        const struct token_settings *const token = &settings->tokens[i];
+        if (!key_store_is_cluster_id(token->name))
+            return kms_fail(err, KMS_ERR_CONFIG,
+                            "[token.%.64s]: the name must be cluster- and 11 to 16 letters or "
+                            "digits 2 to 7",
+                            token->name);
+        if (!token->module[0] || !token->uri[0] || !token->pin_file[0])
+            return kms_fail(err, KMS_ERR_CONFIG, "[token.%s] needs module, uri and pin_file",
+                            token->name);
+    }
+    return 0;
+}
+
 /* What one row of the settings table cannot say. */
 static int check_settings(const struct settings *settings, struct kms_error *err)
 {
@@ -118,7 +135,7 @@ static int check_settings(const struct settings *settings, struct kms_error *err
         return kms_fail(err, KMS_ERR_CONFIG, "keys.gcm_rotate must not be above keys.gcm_refuse");
     if (settings->https_port && (!settings->https_certificate[0] || !settings->https_key[0]))
         return kms_fail(err, KMS_ERR_CONFIG, "https.port needs https.certificate and https.key");
-    return 0;
+    return check_tokens(settings, err);
 }
 
 int kms_configure(const char *config_path, struct kms *ret, struct kms_error *err)
@@ -365,6 +382,41 @@ static int open_keyring(struct kms *kms, struct kms_error *err)
     return 0;
 }
 
+static void log_store(void *arg, const struct key_store_view *store, const struct kms_error *why)
+{
+    const struct kms *const kms = arg;
+
+    if (why->code != KMS_ERR_NONE)
+        log_error(&kms->log, LOG_LEVEL_ERROR, "key-store-not-connected", why);
+    else
+        log_event(&kms->log, LOG_LEVEL_INFO, "key-store-connected", "id=%s cluster=%s",
+                  store->record.id, store->record.cluster);
+}
+
+/* The tokens behind custom key stores; one that is away does not keep the others from serving. */
+static int open_key_stores(struct kms *kms, struct kms_error *err)
+{
+    const struct settings *const settings = &kms->settings;
+
+    for (size_t i = 0; i < settings->token_count; i++) {
+        const struct token_settings *const token = &settings->tokens[i];
+        kms->store_tokens[i] = (struct token_config){
+            .module = token->module,
+            .uri = token->uri,
+            .init_args = token->init_args,
+            .pin_file = token->pin_file,
+            .state_dir = settings->service_state_dir,
+            .name = token->name,
+            .sessions = (unsigned)settings->service_workers,
+            .copies = (unsigned)token->copies,
+            .call_time_ms = (unsigned)token->call_time,
+            .accept_extractable = token->accept_extractable,
+        };
+    }
+    return key_stores_start(&kms->keyring, kms->store_tokens, settings->token_count, log_store, kms,
+                            err);
+}
+
 int kms_open_iam(struct kms *kms, struct kms_error *err)
 {
     const struct iam_config config = {
@@ -423,8 +475,8 @@ static int open_api(struct kms *kms, struct kms_error *err)
 int kms_open(struct kms *kms, struct kms_error *err)
 {
     static int (*const floors[])(struct kms *, struct kms_error *) = {
-        kms_lock_state_dir, kms_open_token, open_database, open_audit,
-        kms_open_notary,    open_keyring,   kms_open_iam,  open_api,
+        kms_lock_state_dir, kms_open_token, open_database,   open_audit, kms_open_notary,
+        open_keyring,       kms_open_iam,   open_key_stores, open_api,
     };
 
     for (size_t i = 0; i < ARRAY_LEN(floors); i++)

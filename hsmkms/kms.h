@@ -16,6 +16,7 @@ struct kms {
     int lock_fd; /* holds the state directory; -1: not held */
     struct token *token;
     struct side_token *tls_token; /* of https.key, NULL when that is a file */
+    struct token_config store_tokens[SETTINGS_TOKENS_MAX]; /* behind custom key stores */
     struct store *store;
     struct installation_record installation;
     struct keyring keyring;

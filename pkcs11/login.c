@@ -14,7 +14,7 @@
 #include "pkcs11/files.h"
 
 #define PIN_MAX        256
-#define LATCH_NAME     "pin-latch"
+#define LATCH_NAME     "pin-latch" /* "pin-latch-NAME" of a token with a name */
 #define LATCH_MAX      512
 #define LATCH_HASH_LEN 32
 #define LATCH_MEMORY   (16 * 1024 * 1024) /* bytes; Argon2id, RFC 9106 */
@@ -113,13 +113,26 @@ struct latch {
     enum verdict verdict;
 };
 
-static int latch_load(const char *state_dir, struct latch *ret, struct kms_error *err)
+struct latch_name {
+    char text[128];
+};
+
+static struct latch_name latch_name(const struct login *login)
+{
+    struct latch_name name;
+
+    (void)snprintf(name.text, sizeof(name.text), LATCH_NAME "%s%.64s", login->name[0] ? "-" : "",
+                   login->name);
+    return name;
+}
+
+static int latch_load(const struct login *login, struct latch *ret, struct kms_error *err)
 {
     char salt[2 * sizeof(ret->salt) + 1], hash[2 * sizeof(ret->hash) + 1], verdict[8];
     char path[PATH_MAX], text[LATCH_MAX + 1] = { 0 };
 
     *ret = (struct latch){ 0 };
-    (void)snprintf(path, sizeof(path), "%s/" LATCH_NAME, state_dir);
+    (void)snprintf(path, sizeof(path), "%s/%s", login->state_dir, latch_name(login).text);
     const ssize_t len = file_read(path, (uint8_t *)text, LATCH_MAX);
     if (len < 0 && errno == ENOENT)
         return 0;
@@ -134,7 +147,7 @@ static int latch_load(const char *state_dir, struct latch *ret, struct kms_error
     return 0;
 }
 
-static int latch_save(const char *state_dir, const struct latch *latch, struct kms_error *err)
+static int latch_save(const struct login *login, const struct latch *latch, struct kms_error *err)
 {
     char salt[2 * sizeof(latch->salt) + 1], hash[2 * sizeof(latch->hash) + 1], text[LATCH_MAX];
 
@@ -142,7 +155,7 @@ static int latch_save(const char *state_dir, const struct latch *latch, struct k
     hex_format(hash, SPAN_ARRAY(latch->hash));
     (void)snprintf(text, sizeof(text), "%s %s %u %s\n", salt, hash, latch->tries,
                    verdicts[latch->verdict]);
-    return file_replace(state_dir, LATCH_NAME, span_text(text), err);
+    return file_replace(login->state_dir, latch_name(login).text, span_text(text), err);
 }
 
 static int latch_hash(const struct latch *latch, const struct secret *pin,
@@ -190,7 +203,7 @@ static int allowed(const struct profile *profile, CK_FLAGS flags, const struct l
     if (same_pin && (latch->verdict == VERDICT_FAILED || used_up))
         return kms_fail_detail(err, KMS_ERR_PIN_LATCHED,
                                "this PIN was tried before; put another one into the PIN file, or "
-                               "remove " LATCH_NAME " from the state directory");
+                               "remove its " LATCH_NAME " from the state directory");
     if (flags & PIN_DANGER)
         return kms_fail_detail(err, KMS_ERR_PIN_LATCHED, "the token says its PIN is %s",
                                flags & CKF_USER_PIN_LOCKED ? "locked" : "one try from locking");
@@ -204,18 +217,18 @@ static int try_once(struct login *login, struct session *session, const struct s
                     struct latch *latch, struct kms_error *err)
 {
     latch->tries++;
-    if (latch_save(login->state_dir, latch, err) < 0)
+    if (latch_save(login, latch, err) < 0)
         return -1;
     login->tries++;
     const CK_RV rv = P11_TRY(session, C_Login, CKU_USER, pin->ptr, pin->len);
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
-        return file_remove(login->state_dir, LATCH_NAME, err);
+        return file_remove(login->state_dir, latch_name(login).text, err);
     if (ck_class(rv) != RV_PIN)
         return ck_fail(err, "C_Login", rv);
 
     struct kms_error unsaved = { 0 };
     latch->verdict = VERDICT_FAILED;
-    (void)latch_save(login->state_dir, latch, &unsaved); /* the open latch forbids it as well */
+    (void)latch_save(login, latch, &unsaved); /* the open latch forbids it as well */
     return kms_fail_detail(err, KMS_ERR_PIN_LATCHED, "C_Login: %s (0x%lx); it is not tried again",
                            ck_name(rv), (unsigned long)rv);
 }
@@ -244,8 +257,7 @@ int login_user(struct login *login, struct session *session, struct kms_error *e
     if (sodium_init() < 0)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "libsodium does not start");
     if (pin_read(login->pin_file, &pin, err) < 0 ||
-        module_token_flags(session->module, &flags, err) < 0 ||
-        latch_load(login->state_dir, &latch, err) < 0)
+        module_token_flags(session->module, &flags, err) < 0 || latch_load(login, &latch, err) < 0)
         return -1;
     const bool latched = latch.set;
     if (latch_aim(&latch, &pin, &same_pin, err) < 0 ||

@@ -18,6 +18,7 @@
 struct login {
     const char *pin_file; /* path of a file for its owner only, or "credential:NAME" */
     const char *state_dir;
+    const char *name; /* of the token among those of this state_dir, "" for the one without */
     unsigned tries; /* C_Login calls so far */
 };
 

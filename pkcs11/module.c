@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "pkcs11/ck_error.h"
+#include "pkcs11/users.h"
 
 #define SLOTS_MAX      64 /* more are not looked at */
 #define SEARCH_TRIES   5
@@ -35,11 +36,9 @@ int module_start(struct module *module, struct kms_error *err)
     if (module->init_args && module->init_args[0])
         init.args.pReserved = (void *)module->init_args; /* modules only read it */
 
-    const CK_RV rv = module->list->C_Initialize(&init.args);
-    if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
-        return kms_fail_detail(err, KMS_ERR_CONFIG, "C_Initialize of %s: %s (0x%lx)", module->path,
-                               ck_name(rv), (unsigned long)rv);
-    module->started = module->started || rv == CKR_OK; /* a shared one goes on */
+    if (module_users_add(module, &init.args, err) < 0)
+        return -1;
+    module->started = true;
 
     const CK_RV info_rv = module->list->C_GetInfo(&module->info);
     if (info_rv != CKR_OK) {
@@ -52,10 +51,8 @@ int module_start(struct module *module, struct kms_error *err)
 
 void module_stop(struct module *module)
 {
-    if (module->shared)
-        return;
     if (module->started)
-        (void)module->list->C_Finalize(NULL); /* nothing left that could be saved */
+        module_users_drop(module);
     module->started = false;
 }
 
@@ -122,7 +119,7 @@ static int search(struct module *module, P11KitUri *uri, struct kms_error *err)
     if (found != 1)
         return kms_fail_detail(err, KMS_ERR_TOKEN_MISSING, "%s tokens match %s",
                                found ? "several" : "no", module->uri);
-    return 0;
+    return module_users_claim(module, err);
 }
 
 int module_find_token(struct module *module, struct kms_error *err)

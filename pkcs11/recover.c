@@ -265,17 +265,28 @@ static int recover_soft(struct token *token, struct kms_error *err)
     return probe_health(&token->probe, &token->manage, err);
 }
 
-/* Some modules notice that a token is back only when they are started again. */
-static int recover_hard(struct token *token, struct kms_error *err)
+/* Handles mean nothing once the module was started again, or mean somebody else's sessions. */
+static void let_go(struct token *token)
 {
+    pool_shut(&token->pool);
     session_close(&token->manage);
     session_close(&token->owner);
     module_stop(&token->module);
     cache_unbind(&token->cache);
-    if (module_start(&token->module, err) < 0 || module_find_token(&token->module, err) < 0 ||
-        token_connect(token, err) < 0)
-        return -1;
-    return pool_reopen(&token->pool, err);
+}
+
+/*
+ * Some modules notice that a token is back only when they are started again. One that other tokens
+ * use is not, for their sake; when all of them are lost, the last one to let go starts it again.
+ */
+static int recover_hard(struct token *token, struct kms_error *err)
+{
+    let_go(token);
+    if (module_start(&token->module, err) == 0 && module_find_token(&token->module, err) == 0 &&
+        token_connect(token, err) == 0 && pool_reopen(&token->pool, err) == 0)
+        return 0;
+    let_go(token);
+    return -1;
 }
 
 int token_recover(struct token *token, bool hard, struct kms_error *err)

@@ -165,6 +165,13 @@ bool pool_has_retired(struct pool *pool)
     return any;
 }
 
+void pool_shut(struct pool *pool)
+{
+    pool_close_retired(pool);
+    for (unsigned i = 0; i < pool->count; i++)
+        session_close(&pool->all[i]);
+}
+
 int pool_reopen(struct pool *pool, struct kms_error *err)
 {
     pool_close_retired(pool);

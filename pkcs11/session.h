@@ -105,6 +105,9 @@ void pool_give(struct pool *pool, struct session *session);
  */
 bool session_replace(struct pool *pool, struct session *session);
 
+/* Exclusive lock held: closes every session; pool_reopen() opens them again. */
+void pool_shut(struct pool *pool);
+
 /* Exclusive lock held: closes what was retired. */
 void pool_close_retired(struct pool *pool);
 bool pool_has_retired(struct pool *pool);

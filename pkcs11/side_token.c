@@ -66,25 +66,23 @@ static int copy_config(struct side_token *side, const struct side_token_config *
     side->state_dir = strdup(config->state_dir);
     if (!side->module_path || !side->uri || !side->pin_file || !side->state_dir)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for a token");
-    side->login = (struct login){ .pin_file = side->pin_file, .state_dir = side->state_dir };
+    side->login =
+        (struct login){ .name = "", .pin_file = side->pin_file, .state_dir = side->state_dir };
     return check_uri(side->uri, err);
 }
 
-/* Nobody else starts the module again from here on, and neither do we. */
+/* A user of the module like any other token: nobody ends it from here on, see users.h. */
 static int start(struct side_token *side, struct token *master, struct kms_error *err)
 {
     struct module *const module = &side->module;
 
     if (module_load(module, side->module_path, NULL, side->uri, err) < 0)
         return -1;
-    if (master && master->module.list == module->list)
-        master->module.shared = true;
     if (strstr(side->module_path, "softhsm") &&
         guard_enter(&side->guard, side->state_dir, err) < 0)
         return -1;
     if (module_start(module, err) < 0 || module_find_token(module, err) < 0)
         return -1;
-    module->shared = true;
     if (master && is_same_token(module, &master->module))
         return kms_fail_detail(err, KMS_ERR_CONFIG,
                                "%s is the token of the master keys; this key needs another one",
@@ -149,7 +147,6 @@ void side_token_close(struct side_token *side)
         return;
     if (side->module.list) {
         session_close(&side->session);
-        side->module.shared = false;
         module_stop(&side->module); /* unless C_Initialize was the master token's */
     }
     guard_close(&side->guard);

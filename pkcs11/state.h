@@ -30,7 +30,7 @@ struct breaker {
 };
 
 struct token {
-    char *module_path, *uri, *init_args, *pin_file, *state_dir;
+    char *module_path, *uri, *init_args, *pin_file, *state_dir, *name;
     unsigned sessions, copies_max, call_time_ms;
     bool accept_extractable;
 

@@ -25,10 +25,12 @@ static int copy_config(struct token *token, const struct token_config *config,
         copy_text(&token->uri, config->uri, err) < 0 ||
         copy_text(&token->init_args, config->init_args, err) < 0 ||
         copy_text(&token->pin_file, config->pin_file, err) < 0 ||
-        copy_text(&token->state_dir, config->state_dir, err) < 0)
+        copy_text(&token->state_dir, config->state_dir, err) < 0 ||
+        copy_text(&token->name, config->name, err) < 0)
         return -1;
     token->login.pin_file = token->pin_file;
     token->login.state_dir = token->state_dir;
+    token->login.name = token->name;
     return 0;
 }
 
@@ -128,7 +130,6 @@ void token_close(struct token *token)
     if (token->module.list) {
         session_close(&token->manage);
         session_close(&token->owner); /* the last one, which ends the login */
-        token->module.shared = false; /* who shared it has ended */
         module_stop(&token->module);
     }
     cache_close(&token->cache);
@@ -141,6 +142,7 @@ void token_close(struct token *token)
     free(token->init_args);
     free(token->pin_file);
     free(token->state_dir);
+    free(token->name);
     free(token);
 }
 
@@ -209,4 +211,18 @@ void token_status(struct token *token, struct token_status *ret)
     ret->keys_copied = token->cache.copied;
     ret->objects_ignored = token->cache.ignored;
     (void)pthread_rwlock_unlock(&token->lock);
+}
+
+int64_t token_busy_us(struct token *token)
+{
+    const int64_t now_us = clock_mono_us();
+    int64_t longest_us = 0;
+
+    for (unsigned i = 0; i < token->pool.count; i++) {
+        const int64_t since_us =
+            atomic_load_explicit(&token->pool.all[i].since_us, memory_order_relaxed);
+        if (since_us && now_us - since_us > longest_us)
+            longest_us = now_us - since_us;
+    }
+    return longest_us;
 }

@@ -27,6 +27,11 @@
 
 struct token;
 
+/*
+ * One token. A process may open several: those of one module share what C_Initialize started and
+ * need equal init_args; everything else is each one's own. The guard's copies are found by the
+ * token, so tokens whose files lie in one directory have one state_dir.
+ */
 struct token_config {
     const char *module;     /* exact path of the module */
     const char *uri;        /* PKCS#11 URI that names exactly one token (RFC 7512) */
@@ -34,6 +39,7 @@ struct token_config {
     const char *pin_file;   /* path of a file of mode 0600 or 0400, or "credential:NAME" under
                                $CREDENTIALS_DIRECTORY */
     const char *state_dir;  /* the PIN latch and the guard's copies live here */
+    const char *name;       /* tells tokens of one state_dir apart; NULL: there is one without */
     unsigned sessions;      /* pool size, 1 or more */
     unsigned copies;        /* most session copies, 0: none */
     unsigned call_time_ms;  /* a call that takes longer makes token_status() say so */
@@ -42,12 +48,13 @@ struct token_config {
 
 /*
  * Loads the module, finds the token, logs in once, probes how it behaves and caches every key
- * handle. Must run before other threads exist and before GnuTLS is initialised; the process must
- * not fork afterwards.
+ * handle. The first token must be opened before other threads exist and before GnuTLS is
+ * initialised; the process must not fork afterwards.
  *
- * Errors:  CONFIG; TOKEN_MISSING (no or several tokens match); PIN_LATCHED (this PIN failed
- *          before, or the token says that tries are low; nothing was tried); TOKEN_UNSUITABLE
- *          (no AES-GCM, or keys that can be extracted; message says which)
+ * Errors:  CONFIG (also: a token that is open already); TOKEN_MISSING (no or several tokens
+ *          match); PIN_LATCHED (this PIN failed before, or the token says that tries are low;
+ *          nothing was tried); TOKEN_UNSUITABLE (no AES-GCM, or keys that can be extracted;
+ *          message says which)
  */
 CHECKED int token_open(const struct token_config *config, struct token **ret,
                        struct kms_error *err);
@@ -196,3 +203,6 @@ struct token_status {
 };
 
 void token_status(struct token *token, struct token_status *ret);
+
+/* How long the longest running call has been running; 0: none runs. Takes no lock. */
+int64_t token_busy_us(struct token *token);

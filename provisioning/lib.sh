@@ -3,7 +3,8 @@
 # started and stopped by its own process id. Sourced, not run. Every function takes the folder of
 # one installation first:
 #
-#   DIR/token/            the SoftHSM2 token          DIR/pin DIR/so-pin     its PINs
+#   DIR/token/            the SoftHSM2 tokens         DIR/pin DIR/so-pin     PINs of the first
+#   DIR/CLUSTER.pin, .so-pin                          PINs of one for a custom key store
 #   DIR/state/            database, admin socket      DIR/audit/             audit segments
 #   DIR/tls/              certificate, key, CA        DIR/hsmkms.conf        the configuration
 #   DIR/transit.json      a token for the transit dialect, where it is served
@@ -63,6 +64,19 @@ CONF
   random_pin >"$dir/pin"
   SOFTHSM2_CONF=$dir/softhsm2.conf /usr/bin/python3 "$HSMKMS_ROOT/provisioning/init_softhsm.py" \
     /usr/lib/softhsm/libsofthsm2.so "$TOKEN_LABEL" "$dir/so-pin" "$dir/pin"
+}
+
+# A further token beside the first one, for a custom key store; its section of the configuration on
+# standard output. CLUSTER is its label and its CloudHsmClusterId.
+make_store_token() # DIR CLUSTER
+{
+  local dir=$1 cluster=$2
+  random_pin >"$dir/$cluster.so-pin"
+  random_pin >"$dir/$cluster.pin"
+  SOFTHSM2_CONF=$dir/softhsm2.conf /usr/bin/python3 "$HSMKMS_ROOT/provisioning/init_softhsm.py" \
+    /usr/lib/softhsm/libsofthsm2.so "$cluster" "$dir/$cluster.so-pin" "$dir/$cluster.pin" || return
+  printf '[token.%s]\nmodule = %s\nuri = pkcs11:token=%s\npin_file = %s\n' \
+    "$cluster" "$HSMKMS_MODULE" "$cluster" "$dir/$cluster.pin"
 }
 
 make_certificate() # DIR

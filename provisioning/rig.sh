@@ -2,7 +2,7 @@
 # A disposable key service for test suites: own token, database, credential and port in one folder,
 # ready in about a second; several run side by side.
 #
-#   eval "$(provisioning/rig.sh up DIR [--port N] [--tls] [--tls-key ec|rsa] [--conf EXTRA])"
+#   eval "$(provisioning/rig.sh up DIR [--port N] [--tls] [--tls-key ec|rsa] [--store CLUSTER] [--conf EXTRA])"
 #   provisioning/rig.sh stop|start|kill|status|env|down DIR
 #
 #   up      makes DIR (again: starts it), starts the daemon, prints export lines
@@ -17,6 +17,8 @@
 #           root), and a TLS listener serves clients of MinIO KES (HSMKMS_KES_ADDR, HSMKMS_KES_CA;
 #           they are known by certificates that hsmkms-admin binds). After --bare, --transit brings
 #           the first back, --tls the second
+#   --store a further SoftHSM2 token for a custom key store, named by its CloudHsmClusterId; may be
+#           given several times
 #   --conf  more lines for the configuration, or a file of such lines; may be given several times
 #
 # Exit status of up and start: that of a daemon that does not start, see README.
@@ -47,7 +49,8 @@ start() # DIR
 
 up() # DIR [options]
 {
-  local dir=$1 port=0 tls=no tls_key=file bare=no transit=no extra="" doors=aws plain https ops kes
+  local dir=$1 port=0 tls=no tls_key=file bare=no transit=no extra="" doors=aws stores=()
+  local store plain https ops kes
   shift
   while (($#)); do
     case $1 in
@@ -60,6 +63,7 @@ up() # DIR [options]
         ;;
       --bare) bare=yes; shift ;;
       --transit) transit=yes; shift ;;
+      --store) [[ -n ${2-} ]] || usage; stores+=("$2"); shift 2 ;;
       --conf)
         [[ -n ${2-} ]] || usage
         if [[ -f $2 ]]; then extra+=$(<"$2")$'\n'; else extra+=$2$'\n'; fi
@@ -82,6 +86,9 @@ up() # DIR [options]
     elif [[ $bare$tls != yesno ]]; then
       make_certificate "$dir"
     fi
+    for store in "${stores[@]}"; do
+      extra+=$(make_store_token "$dir" "$store")$'\n' || die "no token for $store"
+    done
     make_configuration "$dir" "$plain" "$https" "$ops" "$extra" "$doors"
     touch "$dir/rig"
   fi

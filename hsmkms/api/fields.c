@@ -114,9 +114,11 @@ static int decode_string(const struct member *member, struct kms_error *err)
 
     const struct field *const field = member->field;
     const struct span text = json_span(member->value);
-    check_bounds(member, show(text), utf8_length(text));
+    const struct shown shown =
+        field->sensitive ? (struct shown){ .kind = SHOWN_NOTHING } : show(text);
+    check_bounds(member, shown, utf8_length(text));
     if (field->pattern && !pattern_matches(field->pattern, text))
-        violations_add(member->violations, show(text), field_path(field->name).text,
+        violations_add(member->violations, shown, field_path(field->name).text,
                        "satisfy regular expression pattern: %s", field->pattern->text);
     *(const char **)member->place = json_string_value(member->value);
     return 0;

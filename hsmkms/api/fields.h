@@ -83,6 +83,7 @@ struct field {
                                  value of CONSTRAINTS */
     enum context_slot slot;   /* condition key that carries it; 0: none */
     const char *preset;       /* what that key says when the member is absent; NULL: it is missing */
+    bool sensitive;           /* of STRING: its value is shown in no message */
     bool other_key;           /* belongs to the second key of the operation */
 };
 

@@ -116,7 +116,6 @@ static void gauge(struct buf *ret, const char *name, const char *kind, const cha
 void api_metrics(struct api *api, struct buf *ret)
 {
     struct audit_status audit;
-    struct token_status token;
 
     metrics_format(api->metrics, ret);
     audit_status(api->config.audit, &audit);
@@ -124,11 +123,5 @@ void api_metrics(struct api *api, struct buf *ret)
     gauge(ret, "hsmkms_audit_records_total", "counter", "Audit records written.", audit.seq);
     gauge(ret, "hsmkms_audit_groups_total", "counter", "Group commits.", audit.groups);
     gauge(ret, "hsmkms_audit_queued", "gauge", "Records waiting for the disk.", audit.queued);
-    token_status(api->config.keyring->token, &token);
-    gauge(ret, "hsmkms_token_available", "gauge", "1 while the token answers.", token.available);
-    gauge(ret, "hsmkms_token_calls_total", "counter", "PKCS#11 functions called.", token.calls);
-    gauge(ret, "hsmkms_token_errors_total", "counter", "PKCS#11 calls that failed.", token.errors);
-    gauge(ret, "hsmkms_token_sessions_replaced_total", "counter", "Sessions that were replaced.",
-          token.sessions_replaced);
     gauge(ret, "hsmkms_keys", "gauge", "Customer keys.", keyring_count(api->config.keyring));
 }

@@ -94,6 +94,13 @@ const struct op ops[] = {
     { "ReplicateKey",                    &replicate_shape,          resolve_id,            CRYPTO,     CHANGES_ANSWER, check_replicate,  op_replicate, KMS },
     { "UpdatePrimaryRegion",             &move_primary_shape,       resolve_primary_and_heir, STEADY_BOTH, CHANGES_KEY, check_move_primary, op_move_primary, may_move_primary, API_KMS },
 
+    { "CreateCustomKeyStore",            &create_store_shape,       NULL,                  NO_KEY,     CHANGES_ANSWER, check_create_store, op_create_store, KMS },
+    { "DescribeCustomKeyStores",         &describe_stores_shape,    NULL,                  NO_KEY,     READS,          check_describe_stores, op_describe_stores, KMS },
+    { "UpdateCustomKeyStore",            &update_store_shape,       NULL,                  NO_KEY,     CHANGES,        check_update_store, op_update_store, KMS },
+    { "ConnectCustomKeyStore",           &store_only_shape,         NULL,                  NO_KEY,     CHANGES,        check_store,      op_connect_store, KMS },
+    { "DisconnectCustomKeyStore",        &store_only_shape,         NULL,                  NO_KEY,     CHANGES,        check_store,      op_disconnect_store, KMS },
+    { "DeleteCustomKeyStore",            &store_only_shape,         NULL,                  NO_KEY,     CHANGES,        check_store,      op_delete_store, KMS },
+
     { "CreateGrant",                     &create_grant_shape,       resolve_granted_key,   GRANT,      CREATES_GRANT,  check_create_grant, op_create_grant, KMS },
     { "ListGrants",                      &list_grants_shape,        resolve_id,            READ,       READS,          check_list_grants, op_list_grants, KMS },
     { "ListRetirableGrants",             &list_retirable_shape,     resolve_retiring,      NO_KEY,     READS,          NULL,             op_list_retirable, KMS },

@@ -79,6 +79,13 @@ extern const struct request_shape replicate_shape, move_primary_shape;
 op_step check_replicate, op_replicate;
 op_step resolve_primary_and_heir, may_move_primary, check_move_primary, op_move_primary;
 
+/* ops_key_stores.c */
+extern const struct request_shape create_store_shape, update_store_shape, describe_stores_shape;
+extern const struct request_shape store_only_shape;
+op_step check_create_store, op_create_store, check_update_store, op_update_store;
+op_step check_describe_stores, op_describe_stores;
+op_step check_store, op_connect_store, op_disconnect_store, op_delete_store;
+
 /* ops_sts.c */
 extern const struct request_shape caller_identity_shape, assume_role_shape, session_token_shape;
 op_step sts_anybody, sts_may_assume, sts_may_have_token;

@@ -5,6 +5,7 @@
 #include "hsmkms/api/reply.h"
 #include "hsmkms/api/usage.h"
 #include "hsmkms/crypto/key_pair.h"
+#include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/material.h"
 
 /*
@@ -250,19 +251,22 @@ int check_random(struct op_call *c, struct kms_error *err)
 
     if (request->number_of_bytes == 0)
         return kms_fail(err, KMS_ERR_VALIDATION, "NumberOfBytes is required.");
-    if (request->key_store)
-        return kms_fail(err, KMS_ERR_UNSUPPORTED,
-                        "Custom key stores are not supported by this service.");
+    if (request->key_store && op_is_stranger(c))
+        return kms_fail(err, KMS_ERR_STORE_NOT_FOUND, "Custom key store %.64s was not found.",
+                        request->key_store);
     return 0;
 }
 
 int op_random(struct op_call *c, struct kms_error *err)
 {
+    const struct random_request *const request = OP_REQUEST(random, c);
+    AUTO(token_hold) held = { .token = c->keyring->token };
     AUTO(secret) bytes = { 0 };
     json_t *text = NULL;
 
-    if (material_random(c->keyring, (size_t)OP_REQUEST(random, c)->number_of_bytes, &bytes, err) <
-            0 ||
+    if (request->key_store && key_store_hold_place(c->keyring, request->key_store, &held, err) < 0)
+        return -1;
+    if (material_random(held.token, (size_t)request->number_of_bytes, &bytes, err) < 0 ||
         reply_secret(&bytes, &text, err) < 0)
         return -1;
     return op_answer(c, json_pack("{s:o}", "Plaintext", text), err);

@@ -9,6 +9,7 @@
 #include "hsmkms/api/tags.h"
 #include "hsmkms/keys/import.h"
 #include "hsmkms/keys/imported.h"
+#include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/lifecycle.h"
 
 /*
@@ -180,6 +181,7 @@ static int check_spec(const struct op_call *c, const struct create_key_request *
     const struct keyspec *spec = NULL;
     enum spec_usage usage = USAGE_ENCRYPT_DECRYPT;
     bool supported = false;
+    AUTO(token_hold) held = { .token = c->keyring->token };
 
     if (request->spec && request->old_spec)
         return kms_fail(err, KMS_ERR_VALIDATION,
@@ -198,13 +200,35 @@ static int check_spec(const struct op_call *c, const struct create_key_request *
         return kms_fail(err, KMS_ERR_UNSUPPORTED,
                         "KeySpec %s is not supported for imported key material by this service.",
                         spec->name);
-    if (keyspec_supported(c->keyring->token, spec, usage, &supported, err) < 0)
+    if (request->key_store && key_store_hold_place(c->keyring, request->key_store, &held, err) < 0)
+        return -1;
+    if (keyspec_supported(held.token, spec, usage, &supported, err) < 0)
         return -1;
     return supported ? 0 : cannot_make(spec, err);
 }
 
+/* A key is in a custom key store when both members say so. */
+static int check_key_store(const struct op_call *c, const struct create_key_request *request,
+                           struct kms_error *err)
+{
+    const bool in_store = strcmp(request->origin, "AWS_CLOUDHSM") == 0;
+
+    if (in_store != (request->key_store != NULL))
+        return kms_fail(err, KMS_ERR_VALIDATION,
+                        "CustomKeyStoreId and Origin AWS_CLOUDHSM are given both or not at all.");
+    if (in_store && op_is_stranger(c))
+        return kms_fail(err, KMS_ERR_STORE_NOT_FOUND, "Custom key store %.64s was not found.",
+                        request->key_store);
+    if (in_store && (request->multi_region || request->xks_key))
+        return kms_fail(err, KMS_ERR_UNSUPPORTED,
+                        "A key in a custom key store is neither multi-Region nor external.");
+    return 0;
+}
+
 static int check_offered(const struct create_key_request *request, struct kms_error *err)
 {
+    if (request->key_store)
+        return 0; /* check_key_store() has said what there is to say */
     if (request->multi_region && strcmp(request->origin, origins[0]) != 0)
         return kms_fail(err, KMS_ERR_UNSUPPORTED,
                         "Multi-Region keys of Origin %s are not supported by this service.",
@@ -212,9 +236,9 @@ static int check_offered(const struct create_key_request *request, struct kms_er
     if (!is_external(request) && strcmp(request->origin, origins[0]) != 0)
         return kms_fail(err, KMS_ERR_UNSUPPORTED, "Origin %s is not supported by this service.",
                         request->origin);
-    if (request->key_store || request->xks_key)
+    if (request->xks_key)
         return kms_fail(err, KMS_ERR_UNSUPPORTED,
-                        "Custom key stores are not supported by this service.");
+                        "External key stores are not supported by this service.");
     return 0;
 }
 
@@ -232,7 +256,8 @@ int check_create_key(struct op_call *c, struct kms_error *err)
     static const struct op_question tagging = { .action = "TagResource", .arn = "*" };
     struct create_key_request *const request = OP_REQUEST(create_key, c);
 
-    if (check_spec(c, request, err) < 0 || check_offered(request, err) < 0)
+    if (check_key_store(c, request, err) < 0 || check_spec(c, request, err) < 0 ||
+        check_offered(request, err) < 0)
         return -1;
     if (check_account(c, err) < 0)
         return -1;
@@ -261,6 +286,7 @@ int op_create_key(struct op_call *c, struct kms_error *err)
     if (asked_for(request, &spec, &usage, err) < 0)
         return -1;
     const struct key_draft draft = {
+        .key_store = request->key_store,
         .spec = spec->name,
         .usage = usage,
         .description = request->description ? request->description : "",

@@ -2,6 +2,7 @@
 
 #include "hsmkms/base/encode.h"
 #include "hsmkms/keys/imported.h"
+#include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/multi_region.h"
 
 int op_answer(struct op_call *c, json_t *result, struct kms_error *err)
@@ -123,6 +124,22 @@ static json_t *multi_region_configuration(const struct keyring *keyring, const s
                      primary, "ReplicaKeys", replicas);
 }
 
+/* Where a key is, when that is a custom key store. */
+static int add_store(json_t *metadata, const struct keyring *keyring, const struct key *key,
+                     struct kms_error *err)
+{
+    AUTO(key_store_view) store = { 0 };
+
+    if (key->record.key_store == NULL)
+        return 0;
+    if (key_store_find(keyring, key->record.key_store, &store, err) < 0)
+        return -1;
+    if (json_object_set_new(metadata, "CustomKeyStoreId", json_string(store.record.id)) < 0 ||
+        json_object_set_new(metadata, "CloudHsmClusterId", json_string(store.record.cluster)) < 0)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
+    return 0;
+}
+
 const char *reply_algorithms_name(enum spec_usage usage)
 {
     static const char *const names[SPEC_USAGES] = {
@@ -162,7 +179,7 @@ int reply_key_metadata(const struct keyring *keyring, const struct key *key, jso
 
     if (metadata == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "no memory for an answer");
-    if (add_by_state(metadata, key, err) < 0)
+    if (add_by_state(metadata, key, err) < 0 || add_store(metadata, keyring, key, err) < 0)
         return -1;
     if (key_is_multi_region(key) &&
         json_object_set_new(metadata, "MultiRegionConfiguration",

@@ -9,6 +9,7 @@
 #include "hsmkms/api/last_use.h"
 #include "hsmkms/api/notary.h"
 #include "hsmkms/keys/import.h"
+#include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/lifecycle.h"
 #include "hsmkms/keys/regions.h"
 
@@ -204,6 +205,13 @@ static void store_uses(struct worker *worker)
         clock_mono_us() + worker->api->config.last_use_save_s * US_PER_SECOND;
 }
 
+static void tick(void *arg, const char *cluster, struct token *token)
+{
+    (void)arg;
+    (void)cluster;
+    token_tick(token);
+}
+
 static void *work(void *arg)
 {
     struct worker *const worker = arg;
@@ -213,6 +221,7 @@ static void *work(void *arg)
     do {
         watch_clock(worker);
         token_tick(api->config.keyring->token);
+        key_store_each(api->config.keyring, tick, NULL);
         sign_trail(api);
         store_uses(worker);
         if (clock_mono_us() < next_us)

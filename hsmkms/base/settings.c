@@ -37,42 +37,60 @@ static const struct setting rows[] = {
 #undef SETTING_BOOL
 };
 
+/* The same of struct token_settings. */
+#define AT_TOKEN(name, T) OFFSET_OF_TYPE(struct token_settings, name, T)
+
+static const struct setting token_rows[] = {
+#define TOKEN_TEXT(name, preset, help)                                                             \
+    { "token", #name, SETTING_IS_TEXT, AT_TOKEN(name, char *), "text", help, preset, 0, 0, 0 },
+#define TOKEN_INT(name, unit, min, max, preset, help)                                              \
+    { "token", #name, SETTING_IS_INT, AT_TOKEN(name, int64_t), unit, help, NULL, min, max, preset },
+#define TOKEN_BOOL(name, preset, help)                                                             \
+    { "token", #name, SETTING_IS_BOOL, AT_TOKEN(name, bool), "yes/no", help, NULL, 0, 1, preset },
+#include "hsmkms/base/settings_token.def"
+#undef TOKEN_TEXT
+#undef TOKEN_INT
+#undef TOKEN_BOOL
+};
+
+#define TOKEN_SECTION "token." /* and a name */
+
 /* What the parser's callback needs: where values go and which rows have one already. */
 struct reading {
     struct settings *settings;
     bool seen[ARRAY_LEN(rows)];
+    bool token_seen[SETTINGS_TOKENS_MAX][ARRAY_LEN(token_rows)];
     struct kms_error *err;
 };
 
-static char **text_of(const struct settings *settings, const struct setting *row)
+/* into, of all below: struct settings for rows, struct token_settings for token_rows. */
+static char **text_of(const void *into, const struct setting *row)
 {
-    return (char **)((uintptr_t)settings + row->offset);
+    return (char **)((uintptr_t)into + row->offset);
 }
 
-static int64_t *int_of(const struct settings *settings, const struct setting *row)
+static int64_t *int_of(const void *into, const struct setting *row)
 {
-    return (int64_t *)((uintptr_t)settings + row->offset);
+    return (int64_t *)((uintptr_t)into + row->offset);
 }
 
-static bool *bool_of(const struct settings *settings, const struct setting *row)
+static bool *bool_of(const void *into, const struct setting *row)
 {
-    return (bool *)((uintptr_t)settings + row->offset);
+    return (bool *)((uintptr_t)into + row->offset);
 }
 
-static int set_text(struct settings *settings, const struct setting *row, const char *value,
-                    struct kms_error *err)
+static int set_text(void *into, const struct setting *row, const char *value, struct kms_error *err)
 {
     char *const copy = strdup(value);
 
     if (copy == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory reading settings");
-    free(*text_of(settings, row));
-    *text_of(settings, row) = copy;
+    free(*text_of(into, row));
+    *text_of(into, row) = copy;
     return 0;
 }
 
-static int set_int(struct settings *settings, const struct setting *row, const char *value,
-                   struct kms_error *err)
+static int set_int(void *into, const struct setting *row, const char *value, struct kms_error *err)
 {
     char *end = NULL;
 
@@ -83,42 +101,97 @@ static int set_int(struct settings *settings, const struct setting *row, const c
                         "%s.%s must be a whole number of %s from %" PRId64 " to %" PRId64
                         ", not '%.40s'",
                         row->section, row->name, row->unit, row->min, row->max, value);
-    *int_of(settings, row) = number;
+    *int_of(into, row) = number;
     return 0;
 }
 
-static int set_bool(struct settings *settings, const struct setting *row, const char *value,
-                    struct kms_error *err)
+static int set_bool(void *into, const struct setting *row, const char *value, struct kms_error *err)
 {
     if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
         return kms_fail(err, KMS_ERR_CONFIG, "%s.%s must be yes or no, not '%.40s'", row->section,
                         row->name, value);
-    *bool_of(settings, row) = strcmp(value, "yes") == 0;
+    *bool_of(into, row) = strcmp(value, "yes") == 0;
     return 0;
 }
 
-static int set(struct settings *settings, const struct setting *row, const char *value,
-               struct kms_error *err)
+static int set(void *into, const struct setting *row, const char *value, struct kms_error *err)
 {
-    static int (*const setters[])(struct settings *, const struct setting *, const char *,
+    static int (*const setters[])(void *, const struct setting *, const char *,
                                   struct kms_error *) = {
         [SETTING_IS_TEXT] = set_text,
         [SETTING_IS_INT] = set_int,
         [SETTING_IS_BOOL] = set_bool,
     };
-    return setters[row->kind](settings, row, value, err);
+    return setters[row->kind](into, row, value, err);
 }
 
-static int set_presets(struct settings *settings, struct kms_error *err)
+static int set_presets(void *into, const struct setting *of, size_t count, struct kms_error *err)
 {
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].kind == SETTING_IS_INT)
-            *int_of(settings, &rows[i]) = rows[i].preset;
-        else if (rows[i].kind == SETTING_IS_BOOL)
-            *bool_of(settings, &rows[i]) = rows[i].preset != 0;
-        else if (set_text(settings, &rows[i], rows[i].text_preset, err) < 0)
+    for (size_t i = 0; i < count; i++) {
+        if (of[i].kind == SETTING_IS_INT)
+            *int_of(into, &of[i]) = of[i].preset;
+        else if (of[i].kind == SETTING_IS_BOOL)
+            *bool_of(into, &of[i]) = of[i].preset != 0;
+        else if (set_text(into, &of[i], of[i].text_preset, err) < 0)
             return -1;
     }
+    return 0;
+}
+
+/* Place of a further token, new when it is named for the first time. Errors: CONFIG (too many). */
+static int token_place(struct settings *settings, const char *name, size_t *ret,
+                       struct kms_error *err)
+{
+    for (*ret = 0; *ret < settings->token_count; (*ret)++)
+        if (strcmp(settings->tokens[*ret].name, name) == 0)
+            return 0;
+    if (settings->token_count == SETTINGS_TOKENS_MAX)
+        return kms_fail(err, KMS_ERR_CONFIG, "more than %d sections [token.NAME]",
+                        SETTINGS_TOKENS_MAX);
+    struct token_settings *const added = &settings->tokens[*ret];
+    added->name = strdup(name);
+    if (added->name == NULL)
+        return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory reading settings");
+    settings->token_count++;
+    return set_presets(added, token_rows, ARRAY_LEN(token_rows), err);
+}
+
+/* Where the lines of one section go. */
+struct target {
+    void *into;
+    const struct setting *rows;
+    size_t count;
+    bool *seen;          /* by row: it has a value already */
+    const char *section; /* of the rows */
+};
+
+static int set_named(const struct target *target, const char *section, const char *name,
+                     const char *value, struct kms_error *err)
+{
+    for (size_t i = 0; i < target->count; i++) {
+        const struct setting *const row = &target->rows[i];
+        if (strcmp(row->section, target->section) != 0 || strcmp(row->name, name) != 0)
+            continue;
+        if (target->seen[i])
+            return kms_fail(err, KMS_ERR_CONFIG, "%s.%s is set twice", section, name);
+        target->seen[i] = true;
+        return set(target->into, row, value, err);
+    }
+    return kms_fail(err, KMS_ERR_CONFIG, "there is no setting %.40s.%.40s", section, name);
+}
+
+static int find_target(struct reading *reading, const char *section, struct target *ret,
+                       struct kms_error *err)
+{
+    size_t place = 0;
+
+    *ret = (struct target){ reading->settings, rows, ARRAY_LEN(rows), reading->seen, section };
+    if (strncmp(section, TOKEN_SECTION, strlen(TOKEN_SECTION)) != 0)
+        return 0;
+    if (token_place(reading->settings, section + strlen(TOKEN_SECTION), &place, err) < 0)
+        return -1;
+    *ret = (struct target){ &reading->settings->tokens[place], token_rows, ARRAY_LEN(token_rows),
+                            reading->token_seen[place], token_rows[0].section };
     return 0;
 }
 
@@ -126,21 +199,12 @@ static int set_presets(struct settings *settings, struct kms_error *err)
 static int take_line(void *arg, const char *section, const char *name, const char *value)
 {
     struct reading *const reading = arg;
+    struct target target;
 
     if (reading->err->code != KMS_ERR_NONE)
         return 0; /* the library reads on after an error; the first one is told */
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (strcmp(rows[i].section, section) != 0 || strcmp(rows[i].name, name) != 0)
-            continue;
-        if (reading->seen[i]) {
-            (void)kms_fail(reading->err, KMS_ERR_CONFIG, "%s.%s is set twice", section, name);
-            return 0;
-        }
-        reading->seen[i] = true;
-        return set(reading->settings, &rows[i], value ? value : "", reading->err) == 0;
-    }
-    (void)kms_fail(reading->err, KMS_ERR_CONFIG, "there is no setting %.40s.%.40s", section, name);
-    return 0;
+    return find_target(reading, section, &target, reading->err) == 0 &&
+           set_named(&target, section, name, value ? value : "", reading->err) == 0;
 }
 
 /*
@@ -191,7 +255,7 @@ int settings_parse(struct span text, struct settings *ret, struct kms_error *err
 {
     struct reading reading = { .settings = ret, .err = err };
 
-    if (set_presets(ret, err) < 0)
+    if (set_presets(ret, rows, ARRAY_LEN(rows), err) < 0)
         return -1;
     if (text.len && memchr(text.ptr, '\0', text.len))
         return kms_fail(err, KMS_ERR_CONFIG, "the configuration holds a NUL byte");
@@ -233,6 +297,16 @@ int settings_load(const char *path, struct settings *ret, struct kms_error *err)
     return settings_parse(span_of(text, len), ret, err);
 }
 
+static void print_row(const void *from, const struct setting *row, int fd)
+{
+    if (row->kind == SETTING_IS_TEXT)
+        (void)dprintf(fd, "%s = %s\n", row->name, *text_of(from, row));
+    else if (row->kind == SETTING_IS_BOOL)
+        (void)dprintf(fd, "%s = %s\n", row->name, *bool_of(from, row) ? "yes" : "no");
+    else
+        (void)dprintf(fd, "%s = %" PRId64 " ; %s\n", row->name, *int_of(from, row), row->unit);
+}
+
 void settings_print(const struct settings *settings, int fd)
 {
     const char *section = "";
@@ -242,13 +316,12 @@ void settings_print(const struct settings *settings, int fd)
         if (strcmp(section, row->section) != 0)
             (void)dprintf(fd, "%s[%s]\n", i ? "\n" : "", row->section);
         section = row->section;
-        if (row->kind == SETTING_IS_TEXT)
-            (void)dprintf(fd, "%s = %s\n", row->name, *text_of(settings, row));
-        else if (row->kind == SETTING_IS_BOOL)
-            (void)dprintf(fd, "%s = %s\n", row->name, *bool_of(settings, row) ? "yes" : "no");
-        else
-            (void)dprintf(fd, "%s = %" PRId64 " ; %s\n", row->name, *int_of(settings, row),
-                          row->unit);
+        print_row(settings, row, fd);
+    }
+    for (size_t t = 0; t < settings->token_count; t++) {
+        (void)dprintf(fd, "\n[" TOKEN_SECTION "%s]\n", settings->tokens[t].name);
+        for (size_t i = 0; i < ARRAY_LEN(token_rows); i++)
+            print_row(&settings->tokens[t], &token_rows[i], fd);
     }
 }
 
@@ -268,6 +341,11 @@ void settings_print_reference(int fd)
                                                        : row->text_preset,
                           row->help);
     }
+    (void)dprintf(fd,
+                  "| " TOKEN_SECTION "NAME.* | | | | | the settings of token once more, for the "
+                  "token behind a custom key store; NAME is its CloudHsmClusterId, up to %d "
+                  "such sections |\n",
+                  SETTINGS_TOKENS_MAX);
 }
 
 void settings_done(struct settings *settings)
@@ -275,5 +353,11 @@ void settings_done(struct settings *settings)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].kind == SETTING_IS_TEXT)
             free(*text_of(settings, &rows[i]));
+    for (size_t t = 0; t < settings->token_count; t++) {
+        free(settings->tokens[t].name);
+        for (size_t i = 0; i < ARRAY_LEN(token_rows); i++)
+            if (token_rows[i].kind == SETTING_IS_TEXT)
+                free(*text_of(&settings->tokens[t], &token_rows[i]));
+    }
     *settings = (struct settings){ 0 };
 }

@@ -10,7 +10,24 @@
 #include "hsmkms/base/error.h"
 #include "hsmkms/base/span.h"
 
+/* A further token: the section [token.NAME]. */
+struct token_settings {
+    char *name;
+#define TOKEN_TEXT(name, preset, help)                char *name;
+#define TOKEN_INT(name, unit, min, max, preset, help) int64_t name;
+#define TOKEN_BOOL(name, preset, help)                bool name;
+#include "hsmkms/base/settings_token.def"
+#undef TOKEN_TEXT
+#undef TOKEN_INT
+#undef TOKEN_BOOL
+};
+
+/* Most further tokens. Source: AWS KMS Developer Guide, Resource quotas: 10 custom key stores. */
+#define SETTINGS_TOKENS_MAX 10
+
 struct settings {
+    struct token_settings tokens[SETTINGS_TOKENS_MAX];
+    size_t token_count;
 #define SETTING_TEXT(section, name, preset, help)                char *section##_##name;
 #define SETTING_INT(section, name, unit, min, max, preset, help) int64_t section##_##name;
 #define SETTING_BOOL(section, name, preset, help)                bool section##_##name;

@@ -1,4 +1,5 @@
 #include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/regions.h"
 
 /* Access keys, and the state of the service. */
@@ -151,6 +152,35 @@ static json_t *specs_json(struct token *token)
     return specs;
 }
 
+/* What is known of a store; Token only while it is connected. */
+static json_t *store_json(const struct keyring *keyring, const struct key_store_view *store)
+{
+    struct kms_error away = { 0 };
+    AUTO(token_hold) held = { 0 };
+    const bool connected = key_store_hold_id(keyring, store->record.id, &held, &away) == 0;
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:s*, s:o*}",
+                     "CustomKeyStoreId",    store->record.id,
+                     "CustomKeyStoreName",  store->record.name,
+                     "CloudHsmClusterId",   store->record.cluster,
+                     "ConnectionState",     key_store_state_text(store->state),
+                     "ConnectionErrorCode", store->error,
+                     "Token",               connected ? token_json(held.token) : NULL);
+}
+
+static json_t *stores_json(const struct keyring *keyring)
+{
+    struct kms_error unlisted = { 0 };
+    json_t *const stores = json_array();
+    AUTO(key_store_list) list = { 0 };
+
+    if (key_store_list(keyring, &list, &unlisted) < 0)
+        return stores; /* out of memory: the rest of the status counts more */
+    for (size_t i = 0; i < list.count; i++)
+        (void)json_array_append_new(stores, store_json(keyring, &list.items[i]));
+    return stores;
+}
+
 static json_t *audit_json(struct audit *audit)
 {
     struct audit_status now;
@@ -194,7 +224,7 @@ static json_t *status_json(const struct admin_services *services)
 {
     const int64_t uptime_s = (clock_mono_us() - services->started_us) / INT64_C(1000000);
 
-    return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o*, s:o, s:o*}",
+    return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o*, s:o, s:o*}",
                      "Account",       services->account,
                      "Region",        services->region,
                      "Regions",       regions_json(services),
@@ -202,6 +232,7 @@ static json_t *status_json(const struct admin_services *services)
                      "CustomerKeys",  (json_int_t)keyring_count(services->keyring),
                      "StoreSequence", (json_int_t)store_sequence(services->store),
                      "Token",         token_json(services->token),
+                     "KeyStores",     stores_json(services->keyring),
                      "KeySpecs",      specs_json(services->token),
                      "Audit",         audit_json(services->audit),
                      "Http",          http_json(services->http));

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hsmkms/doors/health_stores.h"
+
 #define BUDGET_ROWS_MAX 1000 /* lines of one scrape */
 
 /* What a probe of the token found; one probe answers for cache_ms. */
@@ -20,6 +22,7 @@ struct door_health {
     pthread_mutex_t lock; /* guards probe and probing, never held over a token call */
     struct probe probe;
     bool probing;
+    struct health_stores *stores;
 };
 
 int door_health_new(const struct door_health_config *config, struct door_health **ret,
@@ -29,6 +32,10 @@ int door_health_new(const struct door_health_config *config, struct door_health 
 
     if (health == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the health door");
+    if (health_stores_new(config->keyring, config->cache_ms, &health->stores, err) < 0) {
+        free(health);
+        return -1;
+    }
     health->config = *config;
     (void)pthread_mutex_init(&health->lock, NULL); /* cannot fail for a default mutex */
     *ret = health;
@@ -40,6 +47,7 @@ void door_health_free(struct door_health *health)
     if (health == NULL)
         return;
     (void)pthread_mutex_destroy(&health->lock);
+    health_stores_free(health->stores);
     free(health);
 }
 
@@ -149,16 +157,16 @@ static int write_health(struct door_health *health, struct buf *ret)
     buf_printf(ret, "{\"status\":\"%s\"", good ? "ok" : "unavailable");
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         buf_printf(ret, ",\"%s\":\"%s\"", parts[i].name, said[i]);
+    health_stores_write(health->stores, ret);
     buf_text(ret, "}\n");
     return good ? 200 : 503;
 }
 
 /* Metrics */
 
-/* What one scrape reads beside what api_metrics() writes: requests, and the health of trail and
- * token as operations see it. A name must be written once. */
+/* What one scrape reads beside what api_metrics() writes: requests, and the health of the trail as
+ * operations see it. A name must be written once. */
 struct readings {
-    struct token_status token;
     struct audit_status audit;
     struct http_status http;
 };
@@ -167,11 +175,6 @@ struct readings {
 #define READ(member)                                                                               \
     static double read_##member(const struct readings *r)
 
-READ(token_sessions)     { return r->token.sessions; }
-READ(token_keys)         { return r->token.keys; }
-READ(token_copies)       { return r->token.keys_copied; }
-READ(objects_ignored)    { return r->token.objects_ignored; }
-READ(token_slowest)      { return (double)r->token.slowest_us / 1e6; }
 READ(audit_group_most)   { return (double)r->audit.largest_group; }
 READ(http_connections)   { return (double)r->http.connections; }
 READ(http_queued)        { return (double)r->http.queued; }
@@ -185,11 +188,6 @@ static const struct {
     const char *name, *type, *help;
     double (*read)(const struct readings *readings);
 } metrics[] = {
-    { "hsmkms_token_sessions",                "gauge",   "Open token sessions", read_token_sessions },
-    { "hsmkms_token_keys",                    "gauge",   "Keys with a cached handle", read_token_keys },
-    { "hsmkms_token_keys_copied",             "gauge",   "Keys with a session copy", read_token_copies },
-    { "hsmkms_token_objects_ignored",         "gauge",   "Token objects that are not ours", read_objects_ignored },
-    { "hsmkms_token_slow_call_seconds",       "gauge",   "Age of the longest running slow call, 0: none", read_token_slowest },
     { "hsmkms_audit_largest_group",           "gauge",   "Most records in one commit", read_audit_group_most },
     { "hsmkms_http_connections",              "gauge",   "Open connections", read_http_connections },
     { "hsmkms_http_queued",                   "gauge",   "Requests waiting for a worker", read_http_queued },
@@ -199,6 +197,35 @@ static const struct {
     { "hsmkms_http_throttled_total",          "counter", "Requests refused by a full queue", read_http_throttled },
     { "hsmkms_tls_key_failures_total",        "counter", "TLS handshakes that the token of the TLS key did not sign", read_tls_key_failures },
 };
+
+#define COUNT(member)                                                                              \
+    static double count_##member(const struct token_status *t)
+
+COUNT(available)        { return t->available; }
+COUNT(calls)            { return (double)t->calls; }
+COUNT(errors)           { return (double)t->errors; }
+COUNT(replaced)         { return t->sessions_replaced; }
+COUNT(sessions)         { return t->sessions; }
+COUNT(keys)             { return t->keys; }
+COUNT(copies)           { return t->keys_copied; }
+COUNT(ignored)          { return t->objects_ignored; }
+COUNT(slowest)          { return (double)t->slowest_us / 1e6; }
+
+/* Of each token: the service's own without a label, those of custom key stores with one. */
+static const struct {
+    const char *name, *type, *help;
+    health_stores_read_fn *read;
+} token_metrics[] = {
+    { "hsmkms_token_available",               "gauge",   "1 while the token answers", count_available },
+    { "hsmkms_token_calls_total",             "counter", "PKCS#11 functions called", count_calls },
+    { "hsmkms_token_errors_total",            "counter", "PKCS#11 calls that failed", count_errors },
+    { "hsmkms_token_sessions_replaced_total", "counter", "Sessions that were replaced", count_replaced },
+    { "hsmkms_token_sessions",                "gauge",   "Open token sessions", count_sessions },
+    { "hsmkms_token_keys",                    "gauge",   "Keys with a cached handle", count_keys },
+    { "hsmkms_token_keys_copied",             "gauge",   "Keys with a session copy", count_copies },
+    { "hsmkms_token_objects_ignored",         "gauge",   "Token objects that are not ours", count_ignored },
+    { "hsmkms_token_slow_call_seconds",       "gauge",   "Age of the longest running slow call, 0: none", count_slowest },
+};
 /* clang-format on */
 
 static void take_readings(struct door_health *health, struct readings *ret)
@@ -206,7 +233,6 @@ static void take_readings(struct door_health *health, struct readings *ret)
     struct http_server *const server = atomic_load(&health->server);
 
     *ret = (struct readings){ 0 };
-    token_status(health->config.token, &ret->token);
     audit_status(health->config.audit, &ret->audit);
     if (server)
         http_server_status(server, &ret->http);
@@ -278,6 +304,19 @@ static void write_budgets(struct keyring *keyring, struct buf *ret)
     buf_printf(ret, "hsmkms_gcm_invocations_left_least %" PRId64 "\n", rows.least);
 }
 
+static void write_tokens(struct door_health *health, struct buf *ret)
+{
+    struct token_status status;
+
+    token_status(health->config.token, &status);
+    for (size_t i = 0; i < ARRAY_LEN(token_metrics); i++) {
+        const char *const name = token_metrics[i].name;
+        write_header(ret, name, token_metrics[i].type, token_metrics[i].help);
+        buf_printf(ret, "%s %.15g\n", name, token_metrics[i].read(&status));
+        health_stores_samples(health->stores, name, token_metrics[i].read, ret);
+    }
+}
+
 static int write_metrics(struct door_health *health, struct buf *ret)
 {
     struct readings readings;
@@ -287,6 +326,7 @@ static int write_metrics(struct door_health *health, struct buf *ret)
         write_header(ret, metrics[i].name, metrics[i].type, metrics[i].help);
         buf_printf(ret, "%s %.15g\n", metrics[i].name, metrics[i].read(&readings));
     }
+    write_tokens(health, ret);
     write_budgets(health->config.keyring, ret);
     api_metrics(health->config.api, ret);
     return 200;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "hsmkms/keys/change_import.h"
+#include "hsmkms/keys/key_store.h"
 
 void key_record_done(struct key_record *record)
 {
@@ -115,20 +116,20 @@ static void record_abandoned(struct change *change, struct version_record *recor
 }
 
 /* A failed generation may have made an object. It goes now or, with the record, at a next start. */
-static void abandon_version(struct change *change, struct version_record *record)
+static void abandon_version(struct change *change, struct token *token,
+                            struct version_record *record)
 {
     struct kms_error ignored = { 0 };
 
     record_abandoned(change, record);
-    if (token_key_destroy(change->keyring->token, &record->id, &ignored) < 0)
+    if (token_key_destroy(token, &record->id, &ignored) < 0)
         return;
 }
 
 /* Makes the token's object or pair; what proves it in later calls goes into the record. */
-static int make_object(const struct change *change, struct version_record *record,
-                       struct kms_error *err)
+static int make_object(const struct change *change, struct token *token,
+                       struct version_record *record, struct kms_error *err)
 {
-    struct token *const token = change->keyring->token;
     const struct key *const key = change->next;
     struct token_public public_key;
     uint8_t canary[TOKEN_CANARY_LEN];
@@ -185,15 +186,17 @@ static int bring_version(struct change *change, const char *reason,
                          const struct change_material *material, struct kms_error *err)
 {
     struct version_record record __attribute__((cleanup(version_record_done))) = { 0 };
+    AUTO(token_hold) held = { 0 };
 
-    if (draft_version(change, reason, &record, err) < 0 ||
+    if (key_store_hold(change->keyring, change->next, &held, err) < 0 ||
+        draft_version(change, reason, &record, err) < 0 ||
         (material && change_describe_import(&record, material, err) < 0) ||
         change_put_version(change, &record, err) < 0 || change_save(change, err) < 0)
         return -1;
 
     if ((material ? change_import_object(change, material, &record, err)
-                  : make_object(change, &record, err)) < 0) {
-        abandon_version(change, &record);
+                  : make_object(change, held.token, &record, err)) < 0) {
+        abandon_version(change, held.token, &record);
         return -1;
     }
     return adopt_version(change, &record, err);
@@ -338,12 +341,31 @@ int change_drop_aliases(struct change *change, struct kms_error *err)
     return 0;
 }
 
+/* --- key stores ------------------------------------------------------------------------------- */
+
+int change_put_key_store(struct change *change, const struct key_store_record *record,
+                         struct kms_error *err)
+{
+    return stage(change, &key_store_table, record, err);
+}
+
+int change_drop_key_store(struct change *change, const struct key_store_record *record,
+                          struct kms_error *err)
+{
+    return stage_drop(change, &key_store_table, record, err);
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 
 static void forget_copies(const struct change *change)
 {
+    struct kms_error away = { 0 }; /* a token that is closed has no copies */
+    AUTO(token_hold) held = { 0 };
+
+    if (key_store_hold(change->keyring, change->published, &held, &away) < 0)
+        return;
     for (size_t i = 0; i < change->published->version_count; i++)
-        token_key_forget(change->keyring->token, &change->published->versions[i].record.id);
+        token_key_forget(held.token, &change->published->versions[i].record.id);
 }
 
 /* Relatives first: what next refers to is then to be found from every region. */
@@ -367,6 +389,7 @@ static int publish(struct change *change, struct kms_error *err)
     if (publish_relatives(change, err) < 0)
         return -1;
     if (change->next) {
+        key_unref(change->published);
         change->published = key_ref(change->next);
         struct key *const next = change->next;
         change->next = NULL; /* now owned by the catalog */
@@ -395,5 +418,10 @@ int change_commit(struct change *change, struct kms_error *err)
             return -1;
     if (commit_staged(change, err) < 0)
         return -1;
+    return publish(change, err);
+}
+
+int change_publish(struct change *change, struct kms_error *err)
+{
     return publish(change, err);
 }

@@ -109,11 +109,22 @@ CHECKED int change_drop_alias(struct change *change, const struct alias *alias,
                               struct kms_error *err);
 CHECKED int change_drop_aliases(struct change *change, struct kms_error *err);
 
+CHECKED int change_put_key_store(struct change *change, const struct key_store_record *record,
+                                 struct kms_error *err);
+CHECKED int change_drop_key_store(struct change *change, const struct key_store_record *record,
+                                  struct kms_error *err);
+
 /* After the commit the token's session copies of the key are dropped. */
 void change_forget_copies(struct change *change);
 
 /* Stages next and its relatives, makes everything durable, publishes it. */
 CHECKED int change_commit(struct change *change, struct kms_error *err);
+
+/*
+ * Publishes next, of which only what no record says has changed: nothing is written. May be done
+ * again with another next.
+ */
+CHECKED int change_publish(struct change *change, struct kms_error *err);
 
 /* For records that live on the stack. */
 void key_record_done(struct key_record *record);

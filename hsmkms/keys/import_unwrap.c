@@ -43,7 +43,7 @@ static int open_oaep(struct keyring *keyring, const struct wrapping_pair *pair,
     const struct algorithm *const oaep =
         keyspec_algorithm(pair->spec, USAGE_ENCRYPT_DECRYPT, algorithm->oaep);
 
-    if (material_oaep_open(keyring, pair->spec->kind, &token_key, oaep, sealed, ret, err) < 0)
+    if (material_oaep_open(keyring->token, pair->spec->kind, &token_key, oaep, sealed, ret, err) < 0)
         return -1;
     if (ret->len == 0) { /* an empty message, where the token may have left room */
         secret_done(ret);

@@ -327,6 +327,17 @@ int key_set_state(struct key *key, enum key_state state, struct kms_error *err)
     return 0;
 }
 
+void key_set_unavailable(struct key *key, bool unavailable)
+{
+    enum key_state recorded = key->state;
+
+    /* a key was made from a record whose state could be read */
+    if (!key_state_parse(key->record.state, &recorded))
+        return;
+    key->unavailable = unavailable;
+    key->state = seen_state(key, recorded);
+}
+
 int record_set_text(char **text, const char *value, struct kms_error *err)
 {
     char *const copy = value ? strdup(value) : NULL;

@@ -67,7 +67,7 @@ struct key {
     const struct keyspec *spec; /* what the record says */
     enum spec_usage usage;
     enum key_state state; /* what the record says, or KEY_UNAVAILABLE while unavailable is set */
-    bool unavailable;     /* found at start: a token object is missing or not the right one */
+    bool unavailable;     /* a token object is missing, or its token is not connected */
     struct version *versions; /* in order of number; the record's current_version is one of them */
     size_t version_count;
     struct tag_record *tags; /* in order of tag_key */
@@ -97,6 +97,9 @@ bool key_has_tag(const struct key *key, const char *tag_key);
 
 /* Changes the state, in the record too. */
 CHECKED int key_set_state(struct key *key, enum key_state state, struct kms_error *err);
+
+/* Changes what the token has of the key, and the state that clients see with it. */
+void key_set_unavailable(struct key *key, bool unavailable);
 
 /* Replaces an owned text of a record by a copy; NULL stays NULL. */
 CHECKED int record_set_text(char **text, const char *value, struct kms_error *err);

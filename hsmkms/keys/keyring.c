@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "hsmkms/keys/identifier.h"
+#include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/reconcile.h"
 #include "hsmkms/keys/regions.h"
 
@@ -155,6 +156,21 @@ int keyring_resolve(const struct keyring *keyring, const char *identifier, bool 
 
 /* --- start ------------------------------------------------------------------------------------ */
 
+/* Errors: INTEGRITY (a key that has objects is in a store that is gone). */
+static int check_store(const struct keyring *keyring, const struct key *key, struct kms_error *err)
+{
+    AUTO(key_store_view) store = { 0 };
+
+    if (key->record.key_store == NULL || key->state == KEY_DELETED || key->state == KEY_ABORTED ||
+        key_store_find(keyring, key->record.key_store, &store, err) == 0)
+        return 0;
+    kms_error_clear(err);
+    return kms_fail_detail(err, KMS_ERR_INTEGRITY,
+                           "key %s is in custom key store %.64s, which is "
+                           "unknown",
+                           uuid_format(&key->record.id).text, key->record.key_store);
+}
+
 static int load_key(void *arg, const void *record, struct kms_error *err)
 {
     struct key *key = NULL;
@@ -170,6 +186,12 @@ static int load_key(void *arg, const void *record, struct kms_error *err)
     }
     if (keyring == NULL)
         keyring = arg; /* what is left of it has to be somewhere */
+    if (check_store(keyring, key, err) < 0) {
+        key_unref(key);
+        return -1;
+    }
+    if (key->record.key_store) /* until its token is open */
+        key_set_unavailable(key, true);
     return catalog_publish(keyring->catalog, key, err);
 }
 
@@ -246,7 +268,8 @@ static int load(struct keyring *keyring, struct kms_error *err)
 {
     struct store *const store = keyring->store;
 
-    if (store_each(store, &key_table, load_key, keyring, err) < 0 ||
+    if (key_stores_load(keyring, err) < 0 ||
+        store_each(store, &key_table, load_key, keyring, err) < 0 ||
         store_each(store, &version_table, load_version, keyring, err) < 0 ||
         store_each(store, &last_use_table, load_last_use, keyring, err) < 0 ||
         store_each(store, &tag_table, load_tag, keyring, err) < 0 ||
@@ -269,7 +292,7 @@ static void ask_for_specs(const struct keyring *keyring)
         struct kms_error ignored = { 0 };
         bool supported = false;
         bool *const done = &asked[key->spec->kind][key->usage];
-        if (!*done &&
+        if (!*done && key->record.key_store == NULL &&
             keyspec_supported(keyring->token, key->spec, key->usage, &supported, &ignored) == 0)
             *done = true;
         last = key->record.id;
@@ -292,10 +315,12 @@ int keyring_open(struct keyring *ret, struct token *token, struct store *store,
     (void)snprintf(ret->account, sizeof(ret->account), "%s", installation->account);
     (void)pthread_mutex_init(&ret->change, NULL);
     ret->catalog = catalog_new();
-    if (ret->catalog == NULL)
+    ret->stores = key_stores_new();
+    if (ret->catalog == NULL || ret->stores == NULL)
         return kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for the catalog");
     if (regions_open(ret, regions, err) < 0 || load(ret, err) < 0 ||
-        reconcile(ret, ret_strangers, err) < 0 || wrappings_open(ret, err) < 0)
+        reconcile(ret, &(struct reconciled){ .token = token }, ret_strangers, err) < 0 ||
+        wrappings_open(ret, err) < 0)
         return -1;
     for (const struct keyring *each = ret; each; each = each->next)
         ask_for_specs(each);
@@ -306,6 +331,7 @@ void keyring_close(struct keyring *keyring)
 {
     if (keyring->catalog == NULL)
         return;
+    key_stores_free(keyring->stores);
     regions_close(keyring);
     catalog_free(keyring->catalog);
     wrappings_close(keyring);

@@ -23,8 +23,11 @@ struct keyring_limits {
 
 #define KEYRING_REGIONS_MAX 16
 
+struct key_stores; /* key_store.h */
+
 struct keyring {
-    struct token *token;
+    struct token *token; /* the service's own; a key's is asked for by key_store_hold() */
+    struct key_stores *stores;
     struct store *store;
     struct catalog *catalog;
     const struct clock *clock;
@@ -44,7 +47,8 @@ struct keyring {
 /*
  * Reads all records into the catalog, then reconciles them with the token: finishes or aborts what
  * was interrupted, marks keys whose object is missing as Unavailable, resumes deletions. An object
- * that no record knows is left alone and reported.
+ * that no record knows is left alone and reported. Keys of custom key stores are Unavailable until
+ * key_stores_start().
  *
  * ret            the first region's; stays where it is until keyring_close()
  * regions        blank-separated names; the first is where keys are that name none

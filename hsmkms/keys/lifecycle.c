@@ -6,6 +6,7 @@
 
 #include "hsmkms/keys/change_import.h"
 #include "hsmkms/keys/imported.h"
+#include "hsmkms/keys/key_store.h"
 
 #define TAGS_MAX             50 /* AWS KMS Developer Guide, Resource quotas */
 #define ALIASES_PRESET       50
@@ -241,7 +242,7 @@ enum due_kind lifecycle_due(const struct keyring *keyring, const struct key *key
 {
     if (key->state == KEY_DELETING ||
         (key->state == KEY_PENDING_DELETION && key->record.deletion_due_ms <= now_ms(keyring)))
-        return DUE_DELETION;
+        return key_store_is_open(keyring, key) ? DUE_DELETION : DUE_NOTHING;
     if (expiry_is_due(keyring, key))
         return DUE_EXPIRY;
     if (key->state != KEY_ENABLED || key_is_external(key))
@@ -254,6 +255,13 @@ enum due_kind lifecycle_due(const struct keyring *keyring, const struct key *key
 }
 
 /* --- birth and death -------------------------------------------------------------------------- */
+
+static const char *origin_of(const struct key_draft *draft)
+{
+    if (draft->key_store)
+        return "AWS_CLOUDHSM";
+    return draft->external ? ORIGIN_EXTERNAL : ORIGIN_HERE;
+}
 
 static int draft_record(const struct keyring *keyring, const struct key_draft *draft,
                         struct key_record *ret, struct kms_error *err)
@@ -272,7 +280,8 @@ static int draft_record(const struct keyring *keyring, const struct key_draft *d
     if (record_set_text(&ret->manager, draft->aws_managed ? "AWS" : "CUSTOMER", err) < 0 ||
         record_set_text(&ret->spec, draft->spec ? draft->spec : keyspecs[0].name, err) < 0 ||
         record_set_text(&ret->usage, spec_usage_text(draft->usage), err) < 0 ||
-        record_set_text(&ret->origin, draft->external ? ORIGIN_EXTERNAL : ORIGIN_HERE, err) < 0 ||
+        record_set_text(&ret->origin, origin_of(draft), err) < 0 ||
+        record_set_text(&ret->key_store, draft->key_store, err) < 0 ||
         record_set_text(&ret->state, key_state_text(KEY_CREATING), err) < 0 ||
         record_set_text(&ret->description, draft->description, err) < 0 ||
         record_set_text(&ret->policy, draft->policy, err) < 0 ||
@@ -327,7 +336,10 @@ static int create_locked(struct change *change, const struct key_draft *draft, c
 {
     struct keyring *const keyring = change->keyring;
     struct key_record record __attribute__((cleanup(key_record_done))) = { 0 };
+    AUTO(token_hold) held = { 0 };
 
+    if (draft->key_store && key_store_hold_id(keyring, draft->key_store, &held, err) < 0)
+        return -1;
     if (!draft->aws_managed &&
         (int64_t)catalog_count(keyring->catalog) >= keyring->limits.keys_most)
         return kms_fail(err, KMS_ERR_LIMIT_EXCEEDED,
@@ -381,9 +393,13 @@ int lifecycle_managed_key(struct keyring *keyring, const char *alias, struct key
 /* Destroys what the token holds of a key; the record says Deleting already. */
 static int destroy_versions(struct change *change, struct kms_error *err)
 {
+    AUTO(token_hold) held = { 0 };
+
+    if (key_store_hold(change->keyring, change->next, &held, err) < 0)
+        return -1;
     for (size_t i = 0; i < change->next->version_count; i++) {
         struct version_record *const record = &change->next->versions[i].record;
-        if (token_key_destroy(change->keyring->token, &record->id, err) < 0 ||
+        if (token_key_destroy(held.token, &record->id, err) < 0 ||
             record_set_text(&record->state, "Destroyed", err) < 0 ||
             change_put_version(change, record, err) < 0)
             return -1;

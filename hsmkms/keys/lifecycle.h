@@ -17,6 +17,7 @@
 #include "hsmkms/keys/keyring.h"
 
 struct key_draft {
+    const char *key_store;   /* id of a connected custom key store; NULL: the service's own token */
     const char *spec;        /* a row of keyspec.h; NULL: SYMMETRIC_DEFAULT */
     enum spec_usage usage;   /* one that the spec allows */
     const char *description; /* "" for none */

@@ -29,5 +29,5 @@ CHECKED int material_unwrap(struct keyring *keyring, const struct key *key,
                             const struct envelope *envelope, struct span context,
                             struct secret *ret_plain, struct kms_error *err);
 
-CHECKED int material_random(struct keyring *keyring, size_t len, struct secret *ret,
+CHECKED int material_random(struct token *token, size_t len, struct secret *ret,
                             struct kms_error *err);

@@ -2,6 +2,7 @@
 
 #include "hsmkms/crypto/oaep.h"
 #include "hsmkms/crypto/spki.h"
+#include "hsmkms/keys/key_store.h"
 
 /* The one version of a key that is not symmetric. */
 static int only_version(const struct key *key, struct token_key *ret, struct kms_error *err)
@@ -13,6 +14,15 @@ static int only_version(const struct key *key, struct token_key *ret, struct kms
                                uuid_format(&key->record.id).text);
     *ret = version_token_key(version);
     return 0;
+}
+
+/* The same, with the token that holds it. */
+static int hold_version(const struct keyring *keyring, const struct key *key, struct token_key *ret,
+                        struct token_hold *ret_hold, struct kms_error *err)
+{
+    if (only_version(key, ret, err) < 0)
+        return -1;
+    return key_store_hold(keyring, key, ret_hold, err);
 }
 
 static int public_half(const struct key *key, struct public_key *ret, struct kms_error *err)
@@ -72,12 +82,13 @@ int material_sign(struct keyring *keyring, const struct key *key,
     struct hash_value room;
     struct span input;
     AUTO(buf) made = { 0 };
+    AUTO(token_hold) held = { 0 };
     bool good = false;
 
-    if (only_version(key, &token_key, err) < 0 ||
+    if (hold_version(keyring, key, &token_key, &held, err) < 0 ||
         signed_input(algorithm, form, message, &room, &input, err) < 0 ||
-        token_sign(keyring->token, key->spec->kind, &token_key, algorithm->token, input,
-                   &signature, err) < 0 ||
+        token_sign(held.token, key->spec->kind, &token_key, algorithm->token, input, &signature,
+                   err) < 0 ||
         in_clients_form(algorithm, &signature, &made, err) < 0)
         return -1;
     const struct public_key half = { key->spec->public_kind, token_key.canary };
@@ -130,31 +141,30 @@ int material_pair_encrypt(const struct key *key, const struct algorithm *algorit
 }
 
 /* The token does the operation, this process the padding. */
-static int decrypt_by_raw(struct keyring *keyring, enum token_kind kind,
+static int decrypt_by_raw(struct token *token, enum token_kind kind,
                           const struct token_key *token_key, const struct algorithm *algorithm,
                           struct span sealed, struct secret *ret, struct kms_error *err)
 {
     AUTO(secret) encoded = { 0 };
 
-    if (token_rsa_raw(keyring->token, kind, token_key, TOKEN_DECRYPTS, sealed, &encoded, err) < 0)
+    if (token_rsa_raw(token, kind, token_key, TOKEN_DECRYPTS, sealed, &encoded, err) < 0)
         return -1;
     return oaep_open(algorithm->hash, &encoded, ret, err);
 }
 
-int material_oaep_open(struct keyring *keyring, enum token_kind kind,
+int material_oaep_open(struct token *token, enum token_kind kind,
                        const struct token_key *token_key, const struct algorithm *algorithm,
                        struct span sealed, struct secret *ret, struct kms_error *err)
 {
     enum token_support support = TOKEN_LACKS;
     int opened;
 
-    if (token_supports(keyring->token, kind, algorithm->token, &support, err) < 0)
+    if (token_supports(token, kind, algorithm->token, &support, err) < 0)
         return -1;
     if (support == TOKEN_BY_RAW)
-        opened = decrypt_by_raw(keyring, kind, token_key, algorithm, sealed, ret, err);
+        opened = decrypt_by_raw(token, kind, token_key, algorithm, sealed, ret, err);
     else
-        opened = token_rsa_decrypt(keyring->token, kind, token_key, algorithm->token, sealed, ret,
-                                   err);
+        opened = token_rsa_decrypt(token, kind, token_key, algorithm->token, sealed, ret, err);
     if (opened < 0 && err->code == KMS_ERR_INVALID_CIPHERTEXT)
         err->message[0] = '\0'; /* all faults alike */
     return opened;
@@ -165,10 +175,11 @@ int material_pair_decrypt(struct keyring *keyring, const struct key *key,
                           struct secret *ret, struct kms_error *err)
 {
     struct token_key token_key;
+    AUTO(token_hold) held = { 0 };
 
-    if (only_version(key, &token_key, err) < 0)
+    if (hold_version(keyring, key, &token_key, &held, err) < 0)
         return -1;
-    return material_oaep_open(keyring, key->spec->kind, &token_key, algorithm, sealed, ret, err);
+    return material_oaep_open(held.token, key->spec->kind, &token_key, algorithm, sealed, ret, err);
 }
 
 /* --- agreement and MACs ----------------------------------------------------------------------- */
@@ -177,10 +188,11 @@ int material_agree(struct keyring *keyring, const struct key *key, struct span p
                    struct secret *ret, struct kms_error *err)
 {
     struct token_key token_key;
+    AUTO(token_hold) held = { 0 };
 
-    if (only_version(key, &token_key, err) < 0)
+    if (hold_version(keyring, key, &token_key, &held, err) < 0)
         return -1;
-    const int agreed = token_agree(keyring->token, key->spec->kind, &token_key, peer, ret, err);
+    const int agreed = token_agree(held.token, key->spec->kind, &token_key, peer, ret, err);
     if (agreed < 0 && err->code == KMS_ERR_VALIDATION)
         err->message[0] = '\0'; /* AWS says nothing about it */
     return agreed;
@@ -190,18 +202,20 @@ int material_mac(struct keyring *keyring, const struct key *key, struct span mes
                  struct token_mac *ret, struct kms_error *err)
 {
     struct token_key token_key;
+    AUTO(token_hold) held = { 0 };
 
-    if (only_version(key, &token_key, err) < 0)
+    if (hold_version(keyring, key, &token_key, &held, err) < 0)
         return -1;
-    return token_mac(keyring->token, key->spec->kind, &token_key, message, ret, err);
+    return token_mac(held.token, key->spec->kind, &token_key, message, ret, err);
 }
 
 int material_mac_verify(struct keyring *keyring, const struct key *key, struct span message,
                         struct span mac, bool *ret, struct kms_error *err)
 {
     struct token_key token_key;
+    AUTO(token_hold) held = { 0 };
 
-    if (only_version(key, &token_key, err) < 0)
+    if (hold_version(keyring, key, &token_key, &held, err) < 0)
         return -1;
-    return token_mac_verify(keyring->token, key->spec->kind, &token_key, message, mac, ret, err);
+    return token_mac_verify(held.token, key->spec->kind, &token_key, message, mac, ret, err);
 }

@@ -45,7 +45,7 @@ CHECKED int material_pair_decrypt(struct keyring *keyring, const struct key *key
                                   struct secret *ret, struct kms_error *err);
 
 /* The same for an RSA pair that is no key, but one under which clients wrap material. */
-CHECKED int material_oaep_open(struct keyring *keyring, enum token_kind kind,
+CHECKED int material_oaep_open(struct token *token, enum token_kind kind,
                                const struct token_key *token_key,
                                const struct algorithm *algorithm, struct span sealed,
                                struct secret *ret, struct kms_error *err);

@@ -2,8 +2,7 @@
 
 /* clang-format off */
 /*
- * What a crash left behind, brought to an end: records against the token's inventory, once at
- * start, before threads exist.
+ * What a crash left behind, brought to an end: records against a token's inventory.
  *
  *   token object   record           what is done
  *   ------------   --------------   -------------------------------------------------------------
@@ -21,10 +20,24 @@
  *   any            key Deleting     left to the worker, which resumes the deletion
  *   present        none             never touched; counted
  *
+ * Done for the service's own token and its keys at start, and for the token of a custom key store
+ * and its keys whenever that is connected, which may be at any time.
+ *
  * Errors: KEY_UNAVAILABLE (an object cannot be looked at just now: nothing is decided without it)
  */
 /* clang-format on */
 
 #include "hsmkms/keys/keyring.h"
 
-CHECKED int reconcile(struct keyring *keyring, unsigned *ret_strangers, struct kms_error *err);
+/* A token and whose keys are in it. */
+struct reconciled {
+    struct token *token;
+    const char *store; /* id of a custom key store; NULL: keys of none */
+};
+
+CHECKED int reconcile(struct keyring *keyring, const struct reconciled *of, unsigned *ret_strangers,
+                      struct kms_error *err);
+
+/* Counts the usable versions whose object the token does not hold; changes nothing. */
+CHECKED int reconcile_missing(struct keyring *keyring, const struct reconciled *of, size_t *ret,
+                              struct kms_error *err);

@@ -27,6 +27,7 @@ static const struct column key_columns[] = {
     { "spec",                 AT(TEXT, key, spec) },
     { "usage",                AT(TEXT, key, usage) },
     { "origin",               AT(TEXT, key, origin) },
+    { "key_store",            AT(TEXT, key, key_store) },
     { "state",                AT(TEXT, key, state) },
     { "description",          AT(TEXT, key, description) },
     { "policy",               AT(TEXT, key, policy) },
@@ -196,6 +197,15 @@ static const struct column last_use_columns[] = {
     { "request_id",           AT(UUID, last_use, request_id) },
 };
 
+static const struct column key_store_columns[] = {
+    { "id",                   AT(TEXT, key_store, id) },
+    { "name",                 AT(TEXT, key_store, name) },
+    { "cluster",              AT(TEXT, key_store, cluster) },
+    { "trust_anchor",         AT(TEXT, key_store, trust_anchor) },
+    { "connected",            AT(INT,  key_store, connected) },
+    { "created_ms",           AT(INT,  key_store, created_ms) },
+};
+
 /*                                          name            columns         key  record */
 const struct table installation_table = TABLE("installation", installation_columns, 1, installation);
 const struct table key_table          = TABLE("master_key",   key_columns,          1, key);
@@ -215,12 +225,14 @@ const struct table certificate_binding_table = TABLE("certificate_binding", cert
 const struct table door_token_table = TABLE("door_token", door_token_columns, 1, door_token);
 const struct table last_use_table = TABLE("last_use", last_use_columns, 1, last_use);
 const struct table wrapping_table = TABLE("wrapping_pair", wrapping_columns, 1, wrapping);
+const struct table key_store_table = TABLE("custom_key_store", key_store_columns, 1, key_store);
 
 const struct table *const schema_tables[] = {
     &installation_table, &key_table, &version_table, &alias_table, &tag_table, &access_key_table,
     &account_table, &identity_table, &managed_policy_table, &inline_policy_table,
     &attachment_table, &identity_tag_table, &sealing_key_table, &grant_table,
     &certificate_binding_table, &door_token_table, &last_use_table, &wrapping_table,
+    &key_store_table,
     NULL,
 };
 
@@ -232,7 +244,7 @@ const struct table *const schema_tables[] = {
 #define OPTIONS ") STRICT, WITHOUT ROWID;"
 
 /* SQL texts of a step: a string literal has its limits (C17 5.2.4.1). */
-#define STEP_PARTS 4
+#define STEP_PARTS 5
 
 static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     STATE_ROOT_SQL
@@ -243,7 +255,7 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     " audit_checkpoint INTEGER NOT NULL, " TRAILER OPTIONS
 
     "CREATE TABLE master_key (id BLOB NOT NULL PRIMARY KEY, manager TEXT, spec TEXT, usage TEXT,"
-    " origin TEXT, state TEXT, description TEXT, policy TEXT, policy_pins TEXT,"
+    " origin TEXT, key_store TEXT, state TEXT, description TEXT, policy TEXT, policy_pins TEXT,"
     " created_ms INTEGER NOT NULL,"
     " deletion_due_ms INTEGER NOT NULL, deletion_window_days INTEGER NOT NULL,"
     " rotation_enabled INTEGER NOT NULL, rotation_period_days INTEGER NOT NULL,"
@@ -315,6 +327,9 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     TRAILER OPTIONS,
     "CREATE TABLE wrapping_pair (id BLOB NOT NULL PRIMARY KEY, spec TEXT, state TEXT, "
     "public_key BLOB NOT NULL, created_ms INTEGER NOT NULL, " TRAILER OPTIONS,
+    /* further tokens */
+    "CREATE TABLE custom_key_store (id TEXT NOT NULL PRIMARY KEY, name TEXT, cluster TEXT, "
+    "trust_anchor TEXT, connected INTEGER NOT NULL, created_ms INTEGER NOT NULL, " TRAILER OPTIONS,
 } };
 /* clang-format on */
 

@@ -26,6 +26,7 @@ struct key_record {
     struct uuid id;
     char *manager;  /* CUSTOMER or AWS */
     char *spec, *usage, *origin;
+    char *key_store; /* id of the custom key store whose token holds it; NULL: the service's own */
     char *state;    /* Creating, Enabled, Disabled, PendingDeletion, PendingImport, Unavailable,
                        Deleting, Deleted, Aborted */
     char *description;
@@ -191,11 +192,20 @@ struct wrapping_record {
     int64_t created_ms;
 };
 
-extern const struct table wrapping_table;
+/* A name for a further token. */
+struct key_store_record {
+    char *id; /* cks-... */
+    char *name;
+    char *cluster;      /* NAME of the section [token.NAME] */
+    char *trust_anchor; /* as a client gave it; nothing depends on it */
+    int64_t connected;  /* wanted: whether it is, is seen by trying */
+    int64_t created_ms;
+};
+
 extern const struct table installation_table, key_table, version_table, alias_table, tag_table,
     access_key_table, account_table, identity_table, managed_policy_table, inline_policy_table,
     attachment_table, identity_tag_table, sealing_key_table, grant_table, certificate_binding_table,
-    door_token_table, last_use_table;
+    door_token_table, last_use_table, wrapping_table, key_store_table;
 
 /* All of them, NULL-terminated. */
 extern const struct table *const schema_tables[];

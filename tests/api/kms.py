@@ -128,7 +128,7 @@ class Credential:
 class Rig:
     """A disposable service made by provisioning/rig.sh."""
 
-    def __init__(self, tls=TLS, conf="", env=None, transit=False, tls_key=None):
+    def __init__(self, tls=TLS, conf="", env=None, transit=False, tls_key=None, stores=()):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hk", dir="/tmp"))
         self.tls = tls or tls_key is not None
         self.environment = {**os.environ, "HSMKMS_BUILD": str(BUILD), **(env or {})}
@@ -136,6 +136,8 @@ class Rig:
         arguments = ["--bare"] + (["--tls"] if tls else []) + (["--conf", conf] if conf else [])
         arguments += ["--tls-key", tls_key] if tls_key else []
         arguments += ["--transit"] if transit else []
+        for cluster in stores:
+            arguments += ["--store", cluster]
         try:
             self._take(self._rig("up", *arguments))
         except BaseException:

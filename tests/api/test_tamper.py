@@ -7,10 +7,12 @@ import json
 import pathlib
 import shutil
 import sqlite3
+import subprocess
 
 import boto3
 import pytest
 
+CLUSTER = "cluster-tamperedwith"
 INTEGRITY = 4
 ROLLBACK = 5
 
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.any_listener
 def stopped():
     """An installation with something in every table, stopped, and the folder of its copies."""
     import kms
-    rig = kms.Rig()
+    rig = kms.Rig(stores=(CLUSTER,))
     try:
         key = rig.key(Description="d", Tags=[{"TagKey": "a", "TagValue": "b"}])
         rig.ok("CreateAlias", AliasName="alias/tamper", TargetKeyId=key)
@@ -33,12 +35,22 @@ def stopped():
         rig.ok("CreateGrant", KeyId=key, Operations=["Decrypt"],
                GranteePrincipal="arn:aws:iam::000000000000:user/somebody")
         fill_principals(rig)
+        rig.ok("CreateCustomKeyStore", CustomKeyStoreName="store", CloudHsmClusterId=CLUSTER,
+               KeyStorePassword="not-used", TrustAnchorCertificate=certificate())
         rig.stop()
         shutil.copytree(rig.dir, str(rig.dir) + ".good")
         yield rig
     finally:
         shutil.rmtree(str(rig.dir) + ".good", ignore_errors=True)
         rig.down()
+
+
+def certificate():
+    """One as clients give it."""
+    return subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                           "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=cluster", "-keyout",
+                           "/dev/null"], check=True, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, timeout=60).stdout
 
 
 def fill_principals(rig):

@@ -64,23 +64,41 @@ void softhsm_write_pin(const struct softhsm *softhsm, const char *pin)
     test_file_write(softhsm->pin_file, line, (size_t)snprintf(line, sizeof(line), "%s\n", pin));
 }
 
-static void init_token(const struct softhsm *softhsm)
+/* The one that has no token yet, or the one of this label (32 characters, padded). */
+static CK_SLOT_ID find_slot(CK_FUNCTION_LIST *p11, const CK_UTF8CHAR *label)
+{
+    CK_SLOT_ID slots[16];
+    CK_ULONG count = 16;
+
+    need(p11->C_GetSlotList(CK_TRUE, slots, &count) == CKR_OK, "C_GetSlotList");
+    for (CK_ULONG i = 0; i < count; i++) {
+        CK_TOKEN_INFO info;
+        need(p11->C_GetTokenInfo(slots[i], &info) == CKR_OK, "C_GetTokenInfo");
+        const bool made = info.flags & CKF_TOKEN_INITIALIZED;
+        if (label ? made && memcmp(info.label, label, sizeof(info.label)) == 0 : !made)
+            return slots[i];
+    }
+    need(false, "a slot");
+    return 0;
+}
+
+void softhsm_add(const struct softhsm *softhsm, const char *module, const char *name)
 {
     CK_FUNCTION_LIST *const p11 =
-        p11_kit_module_load(SOFTHSM_MODULE, P11_KIT_MODULE_CRITICAL | P11_KIT_MODULE_UNMANAGED);
+        p11_kit_module_load(module, P11_KIT_MODULE_CRITICAL | P11_KIT_MODULE_UNMANAGED);
     CK_C_INITIALIZE_ARGS args = { .flags = CKF_OS_LOCKING_OK };
     CK_UTF8CHAR label[32];
     CK_SLOT_ID slot = 0;
-    CK_ULONG slots = 1;
     CK_SESSION_HANDLE session = 0;
 
     memset(label, ' ', sizeof(label));
-    memcpy(label, TEST_LABEL, strlen(TEST_LABEL));
-    need(p11 != NULL, SOFTHSM_MODULE);
+    memcpy(label, name, strlen(name));
+    need(p11 != NULL, module);
     need(p11->C_Initialize(&args) == CKR_OK, "C_Initialize");
-    need(p11->C_GetSlotList(CK_TRUE, &slot, &slots) == CKR_OK && slots == 1, "C_GetSlotList");
+    slot = find_slot(p11, NULL);
     need(p11->C_InitToken(slot, (CK_UTF8CHAR_PTR)softhsm->so_pin, TEST_PIN_LEN, label) == CKR_OK,
          "C_InitToken");
+    slot = find_slot(p11, label); /* it has another number now */
     need(p11->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session) ==
              CKR_OK,
          "C_OpenSession");
@@ -89,6 +107,17 @@ static void init_token(const struct softhsm *softhsm)
     need(p11->C_InitPIN(session, (CK_UTF8CHAR_PTR)softhsm->pin, TEST_PIN_LEN) == CKR_OK,
          "C_InitPIN");
     need(p11->C_Finalize(NULL) == CKR_OK, "C_Finalize");
+}
+
+void softhsm_copy_module(const struct softhsm *softhsm, char *ret, size_t size)
+{
+    static uint8_t bytes[8 * 1024 * 1024];
+    const int fd = open(SOFTHSM_MODULE, O_RDONLY | O_CLOEXEC);
+    const ssize_t len = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
+
+    need(len > 0 && (size_t)len < sizeof(bytes) && close(fd) == 0, SOFTHSM_MODULE);
+    (void)snprintf(ret, size, "%s/softhsm-copy.so", softhsm->dir);
+    test_file_write(ret, bytes, (size_t)len);
 }
 
 void softhsm_init(struct softhsm *ret)
@@ -111,7 +140,7 @@ void softhsm_init(struct softhsm *ret)
     test_pin_make(ret->pin);
     test_pin_make(ret->so_pin);
     softhsm_write_pin(ret, ret->pin);
-    init_token(ret);
+    softhsm_add(ret, SOFTHSM_MODULE, TEST_LABEL);
 }
 
 void softhsm_done(struct softhsm *softhsm)

@@ -21,6 +21,15 @@ struct softhsm {
 void softhsm_init(struct softhsm *ret);
 void softhsm_done(struct softhsm *softhsm);
 
+/*
+ * Makes a further token with the same PINs in the same directory, by a module that is not in use:
+ * one lists its tokens when it starts.
+ */
+void softhsm_add(const struct softhsm *softhsm, const char *module, const char *label);
+
+/* A copy of the module, which is a module of its own: it shares files with the first, no state. */
+void softhsm_copy_module(const struct softhsm *softhsm, char *ret, size_t size);
+
 /* A configuration for this token, 4 sessions, 64 copies. */
 struct token_config softhsm_config(const struct softhsm *softhsm);
 

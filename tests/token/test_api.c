@@ -68,8 +68,9 @@ static void test_create_key_refusals(void **state)
         { "{'MultiRegion':true,'Origin':'EXTERNAL'}", KMS_ERR_UNSUPPORTED, NULL },
         { "{'Origin':'EXTERNAL','KeySpec':'ECC_NIST_EDWARDS25519','KeyUsage':'SIGN_VERIFY'}",
           KMS_ERR_UNSUPPORTED, NULL },
-        { "{'Origin':'AWS_CLOUDHSM'}", KMS_ERR_UNSUPPORTED, NULL },
-        { "{'CustomKeyStoreId':'cks-1'}", KMS_ERR_UNSUPPORTED, NULL },
+        { "{'CustomKeyStoreId':'cks-1'}", KMS_ERR_VALIDATION, NULL },
+        { "{'Origin':'AWS_CLOUDHSM'}", KMS_ERR_VALIDATION, NULL },
+        { "{'Origin':'AWS_CLOUDHSM','CustomKeyStoreId':'cks-1'}", KMS_ERR_STORE_NOT_FOUND, NULL },
         { "{'XksKeyId':'x'}", KMS_ERR_UNSUPPORTED, NULL },
         { "{'Policy':'x'}", KMS_ERR_MALFORMED_POLICY, NULL },
         { "{'Policy':'[]'}", KMS_ERR_MALFORMED_POLICY, NULL },
@@ -266,7 +267,7 @@ static void test_data_key_and_random_refusals(void **state)
     rig_refused(&rig, KMS_ERR_VALIDATION, both, "GenerateDataKeyWithoutPlaintext",
                 "{'KeyId':'%s','KeySpec':'AES_128','NumberOfBytes':16}", id.text);
     rig_refused(&rig, KMS_ERR_VALIDATION, "NumberOfBytes is required.", "GenerateRandom", "{}");
-    rig_refused(&rig, KMS_ERR_UNSUPPORTED, NULL, "GenerateRandom",
+    rig_refused(&rig, KMS_ERR_STORE_NOT_FOUND, NULL, "GenerateRandom",
                 "{'NumberOfBytes':8,'CustomKeyStoreId':'cks-1'}");
     rig_refused(&rig, KMS_ERR_UNSUPPORTED, NULL, "GenerateRandom",
                 "{'NumberOfBytes':8,'Recipient':{}}");

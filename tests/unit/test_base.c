@@ -169,6 +169,49 @@ static void test_settings_presets_and_values(void **state)
     assert_int_equal(settings.sigv4_skew, 300);
 }
 
+static void test_settings_of_further_tokens(void **state)
+{
+    struct kms_error err = { 0 };
+    AUTO(settings) settings = { 0 };
+
+    (void)state;
+    CHECK_OK(settings_parse(SPAN_LITERAL("[token]\nmodule = /a\n[token.one]\nmodule = /b\n"
+                                         "[token.two]\nmodule = /c\ncopies = 7\n"
+                                         "[token.one]\naccept_extractable = yes\n"),
+                            &settings, &err),
+             err);
+    assert_string_equal(settings.token_module, "/a");
+    CHECK(!settings.token_accept_extractable);
+    assert_int_equal(settings.token_count, 2);
+    assert_string_equal(settings.tokens[0].name, "one");
+    assert_string_equal(settings.tokens[0].module, "/b");
+    assert_string_equal(settings.tokens[0].uri, "");
+    CHECK(settings.tokens[0].accept_extractable);
+    assert_int_equal(settings.tokens[0].copies, 1024);
+    assert_string_equal(settings.tokens[1].module, "/c");
+    assert_int_equal(settings.tokens[1].copies, 7);
+    CHECK(!settings.tokens[1].accept_extractable);
+}
+
+/* As many sections as there may be, and one more. */
+static void test_settings_of_too_many_tokens(void **state)
+{
+    struct kms_error err = { 0 };
+    AUTO(buf) text = { 0 };
+
+    (void)state;
+    for (int i = 0; i <= SETTINGS_TOKENS_MAX; i++) {
+        AUTO(settings) settings = { 0 };
+        if (i == SETTINGS_TOKENS_MAX) {
+            CHECK_OK(settings_parse(buf_span(&text), &settings, &err), err);
+            assert_int_equal(settings.token_count, SETTINGS_TOKENS_MAX);
+        }
+        buf_printf(&text, "[token.t%d]\nuri = pkcs11:\n", i);
+    }
+    AUTO(settings) settings = { 0 };
+    CHECK_FAILS(settings_parse(buf_span(&text), &settings, &err), err, KMS_ERR_CONFIG);
+}
+
 static void test_settings_refuse(void **state)
 {
     static const char *const bad[] = { "[token]\nmodul = x\n",
@@ -180,6 +223,10 @@ static void test_settings_refuse(void **state)
                                        "[limits]\nbody = 99999999999999999999\n",
                                        "[limits]\nbody = 8192\nbody = 8193\n",
                                        "[token]\naccept_extractable = maybe\n",
+                                       "[token.a]\nmodul = x\n",
+                                       "[token.a]\ncopies = -1\n",
+                                       "[token.a]\nuri = x\n[token.b]\n[token.a]\nuri = y\n",
+                                       "[limits.a]\nbody = 8192\n",
                                        "nonsense\n",
                                        "[token\nmodule = x\n",
                                        "[limits]\nbody = x\nbody = y\nnone = z\n" };
@@ -376,6 +423,8 @@ int main(void)
         cmocka_unit_test(test_clock_texts_round_trip),
         cmocka_unit_test(test_clock_refuses_dates_that_do_not_exist),
         cmocka_unit_test(test_settings_presets_and_values),
+        cmocka_unit_test(test_settings_of_further_tokens),
+        cmocka_unit_test(test_settings_of_too_many_tokens),
         cmocka_unit_test(test_settings_refuse),
         cmocka_unit_test(test_settings_tls_key),
         cmocka_unit_test(test_json_text_every_byte_at_every_place),

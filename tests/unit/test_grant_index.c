@@ -726,7 +726,7 @@ static void test_operations_that_can_be_granted(void **state)
     (void)state;
     for (size_t i = 0; i < action_count; i++)
         count += actions[i].grantable;
-    assert_int_equal(count, 17);
+    assert_int_equal(count, 19);
     CHECK(grant_operation_bit("Decrypt") != 0);
     CHECK(grant_operation_bit("ReEncrypt") == 0);
     CHECK(grant_operation_bit("PutKeyPolicy") == 0);

@@ -67,6 +67,8 @@ static void check_private(const struct op *op, const struct field *field)
     const bool sealed = field->kind == FIELD_SECRET || field->kind == FIELD_BLOB ||
                         strncmp(field->name, "GrantToken", 10) == 0;
 
+    if (field->sensitive && field->log != UNLOGGED)
+        fail_msg("%s.%s is shown nowhere but logged", op->name, field->name);
     if (sealed && field->log != UNLOGGED)
         fail_msg("%s.%s must not be logged", op->name, field->name);
 }
