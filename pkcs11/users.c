@@ -112,6 +112,7 @@ int module_users_claim(struct module *module, struct kms_error *err)
     module->found = !taken;
     (void)pthread_mutex_unlock(&mutex);
     if (taken)
-        return kms_fail_detail(err, KMS_ERR_CONFIG, "the token of %s is open already", module->uri);
+        return kms_fail_detail(err, KMS_ERR_CONFIG, "the token of %s is in use for other keys already",
+                               module->uri);
     return 0;
 }

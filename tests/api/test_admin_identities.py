@@ -202,6 +202,7 @@ ROWS = {
         ("secret create --user nobody", MISSING)]),
     "key-policy reset": ("ResetKeyPolicy", [], "key-policy reset {kms}", [
         (f"key-policy reset {kms.NO_SUCH_KEY}", MISSING)]),
+    "key-uses": (None, [], "key-uses {kms}", [(f"key-uses {kms.NO_SUCH_KEY}", MISSING)]),
     "explain": (None, [], f"explain --as {ROOT} --action kms:Decrypt --key {{kms}}", [
         ("explain --action kms:Decrypt --key {kms}", INVALID), (f"explain --as {ROOT}", INVALID),
         (f"explain --as {ROOT} --action kms:Decrypt", INVALID),

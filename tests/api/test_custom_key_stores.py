@@ -514,7 +514,7 @@ def test_a_wrong_pin_is_tried_once(service, make):
 
 
 def test_the_own_token_is_no_store(new_rig, make):
-    """A section that names a token which is open already: two names would mix their keys up."""
+    """A section that names a token which is in use already: two names would mix their keys up."""
     service = new_rig(stores=(FIRST,))
     path = service.dir / "hsmkms.conf"
     path.write_text(path.read_text().replace(f"uri = pkcs11:token={FIRST}", "uri = pkcs11:token=hsmkms")

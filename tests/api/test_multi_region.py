@@ -140,9 +140,10 @@ def test_what_cannot_be_replicated(shared):
 
 
 def test_no_multi_region_keys_of_other_origins(shared):
-    for origin in ("EXTERNAL", "AWS_CLOUDHSM"):
-        refused("UnsupportedOperationException", shared[HOME].create_key, MultiRegion=True,
-                Origin=origin)
+    refused("UnsupportedOperationException", shared[HOME].create_key, MultiRegion=True,
+            Origin="EXTERNAL")
+    refused("UnsupportedOperationException", shared[HOME].create_key, MultiRegion=True,
+            Origin="AWS_CLOUDHSM", CustomKeyStoreId="cks-1234567890abcdef0")
 
 
 # --- use ------------------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ def test_missing_token(stopped):
     ("object=https", "object=https?module-path=/x.so", "names a module"),
     ("object=https", "object=https;strange=1", "an attribute that is not known"),
     ("pkcs11:token=tls", "pkcs11:token", "malformed"),
-    ("token=tls;", "token=hsmkms;", "token of the master keys"),
+    ("token=tls;", "token=hsmkms;", "is in use for other keys"),
     ("[kes]", "[kes]\nkey = pkcs11:token=tls;object=https", "kes.key must be a file"),
     ("key = pkcs11:token=tls;object=https", "key = /x.pem", "used only with a pkcs11:"),
 ])
