@@ -59,7 +59,7 @@ run_ctest() # NAME PRESET [ctest options]
   local -r name=$1 preset=$2
   local line bad total
   shift 2
-  logged "$name" ctest --test-dir "build/$preset" -j "$WAITING_JOBS" --output-on-failure --timeout 300 "$@"
+  logged "$name" ctest --test-dir "build/$preset" -j "$WAITING_JOBS" --output-on-failure --timeout 600 "$@"
   line=$(grep -E 'tests failed out of|tests passed, 0 tests failed' "$LOGS/$name.log" | tail -n 1)
   bad=$(sed -nE 's/.*, ([0-9]+) tests? failed.*/\1/p' <<<"$line")
   total=$(sed -nE 's/.*out of ([0-9]+).*/\1/p' <<<"$line")
