@@ -4,7 +4,7 @@
 #
 #   tests/run.sh [SECTION ...]
 #
-# Sections: packages style release asan tsan fuzz e2e-plain e2e-tls e2e-asan e2e-tsan; all by default.
+# Sections: packages release style asan tsan fuzz e2e-plain e2e-tls e2e-asan e2e-tsan; all by default.
 # A step that fails does not stop the others. The last line is "N passed, N failed"; exit status 1
 # when anything failed. What each step printed is kept in build/test-logs/.
 # Environment: FUZZ_SECONDS (10) for each fuzz target; JOBS (number of processors) for what computes;
@@ -207,7 +207,7 @@ ASAN=detect_leaks=1:strict_string_checks=1
 TSAN=halt_on_error=0:second_deadlock_stack=1$(suppressions tsan.supp)
 
 mkdir -p "$LOGS"
-readonly ALL=(packages style release asan tsan fuzz e2e-plain e2e-tls e2e-asan e2e-tsan)
+readonly ALL=(packages release style asan tsan fuzz e2e-plain e2e-tls e2e-asan e2e-tsan)
 sections=("$@")
 ((${#sections[@]})) || sections=("${ALL[@]}")
 begun=$SECONDS
