@@ -698,7 +698,7 @@ def test_audit_says_which_and_not_what(rig, keys):
     verify(rig, key, "ECDSA_SHA_256", b"x", secret)
     text = str(rig.audit())
     assert b64(secret) not in text and secret.decode() not in text
-    records = [r for r in rig.audit() if r["eventName"] in ("Sign", "Verify")
+    records = [r for r in rig.audit() if r.get("eventName") in ("Sign", "Verify")
                and (r.get("requestParameters") or {}).get("keyId") == key]
     assert records[-2]["requestParameters"] == {"keyId": key, "messageType": "RAW",
                                                 "signingAlgorithm": "ECDSA_SHA_256"}
