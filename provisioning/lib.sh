@@ -206,11 +206,20 @@ daemon_port() # DIR
   echo "$port"
 }
 
+# It listens and has said that all of it is up: the administration socket comes last.
+daemon_is_ready() # DIR PORT SIZE (of the log before the start)
+{
+  (: <>"/dev/tcp/127.0.0.1/$2") 2>/dev/null || return 1
+  [[ $(setting "$1" log level) != @(error|warn) ]] || return 0
+  tail -c "+$(($3 + 1))" "$1/daemon.log" | grep -qF ' event=ready '
+}
+
 # Starts the daemon and waits until it accepts connections; else returns its exit status.
 daemon_start() # DIR
 {
-  local dir=$1 port pid run=()
+  local dir=$1 port pid from run=()
   ! daemon_pid "$dir" >/dev/null || return 0
+  from=$(stat -c %s "$dir/daemon.log" 2>/dev/null || echo 0)
   read -r -a run <<<"${HSMKMS_RUN-}"
   SOFTHSM2_CONF=$dir/softhsm2.conf setsid "${run[@]}" \
     "$HSMKMS_BUILD/hsmkmsd" --config "$dir/hsmkms.conf" </dev/null >>"$dir/daemon.log" 2>&1 &
@@ -222,7 +231,7 @@ daemon_start() # DIR
       wait "$pid"
       return
     fi
-    if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    if daemon_is_ready "$dir" "$port" "$from"; then
       disown "$pid"
       return 0
     fi
