@@ -173,19 +173,44 @@ static const struct {
     { KMS_ERR_INTERNAL, 500, "internal error" },
 };
 
+/* A request that cannot succeed for a reason of this dialect is run dry, so that it is authorized
+ * and recorded as any other; only who would have been served learns the reason. */
+static const char *dry_reason(const struct door_dialect *answers)
+{
+    if (answers == &transit_answers_no_context)
+        return "missing 'context' for key derivation; the key was created with derived";
+    if (answers == &transit_answers_version)
+        return "only the latest version of a key encrypts";
+    return NULL;
+}
+
+struct transit_failure transit_failure(const struct kms_error *err,
+                                       const struct door_dialect *answers)
+{
+    const enum kms_err code = err->code >= KMS_ERR_CONFIG ? KMS_ERR_INTERNAL : err->code;
+    const char *const reason = code == KMS_ERR_DRY_RUN ? dry_reason(answers) : NULL;
+
+    if (reason)
+        return (struct transit_failure){ 400, reason };
+    for (size_t i = 0; i < ARRAY_LEN(errors); i++)
+        if (errors[i].ours == code)
+            return (struct transit_failure){ errors[i].status, errors[i].text };
+    return (struct transit_failure){ kms_err_status(code), err->message };
+}
+
+static void write_failure(const struct kms_error *err, const struct door_dialect *answers,
+                          struct http_answer *ret)
+{
+    const struct transit_failure failure = transit_failure(err, answers);
+
+    transit_error(failure.status, failure.text, ret);
+}
+
 static void write_error(const struct kms_error *err, const struct uuid *request_id,
                         struct http_answer *ret)
 {
-    const enum kms_err code = err->code >= KMS_ERR_CONFIG ? KMS_ERR_INTERNAL : err->code;
-
     (void)request_id; /* an error has no place for it */
-    for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
-        if (errors[i].ours != code)
-            continue;
-        transit_error(errors[i].status, errors[i].text, ret);
-        return;
-    }
-    transit_error(kms_err_status(code), err->message, ret);
+    write_failure(err, &transit_answers, ret);
 }
 
 static void write_error_reading(const struct kms_error *err, const struct uuid *request_id,
@@ -197,25 +222,18 @@ static void write_error_reading(const struct kms_error *err, const struct uuid *
         write_error(err, request_id, ret);
 }
 
-/* A request that cannot succeed for a reason of this dialect is run dry, so that it is authorized
- * and recorded as any other; only who would have been served learns the reason. */
 static void write_error_no_context(const struct kms_error *err, const struct uuid *request_id,
                                    struct http_answer *ret)
 {
-    if (err->code == KMS_ERR_DRY_RUN)
-        transit_error(400, "missing 'context' for key derivation; the key was created with derived",
-                      ret);
-    else
-        write_error(err, request_id, ret);
+    (void)request_id;
+    write_failure(err, &transit_answers_no_context, ret);
 }
 
 static void write_error_version(const struct kms_error *err, const struct uuid *request_id,
                                 struct http_answer *ret)
 {
-    if (err->code == KMS_ERR_DRY_RUN)
-        transit_error(400, "only the latest version of a key encrypts", ret);
-    else
-        write_error(err, request_id, ret);
+    (void)request_id;
+    write_failure(err, &transit_answers_version, ret);
 }
 
 const struct door_dialect transit_answers = { write_result, write_error };

@@ -103,3 +103,11 @@ CHECKED int transit_bare(json_t *tree, struct http_answer *ret, struct kms_error
 
 /* {"errors": [text]}; text NULL: an empty list. */
 void transit_error(int status, const char *text, struct http_answer *ret);
+
+/* What an error is in this dialect; answers says what a dry run was made for. */
+struct transit_failure {
+    int status;
+    const char *text; /* borrowed from the error, or constant */
+};
+struct transit_failure transit_failure(const struct kms_error *err,
+                                       const struct door_dialect *answers);

@@ -1,8 +1,9 @@
 #include "hsmkms/base/encode.h"
+#include "hsmkms/doors/transit_batch.h"
 #include "hsmkms/doors/transit_call.h"
 #include "hsmkms/keys/envelope.h"
 
-/* datakey, encrypt, decrypt, rewrap: one operation each. */
+/* datakey, encrypt, decrypt, rewrap: one operation each; the latter three also in batches. */
 
 #define KEY_BITS_PRESET 256
 
@@ -75,13 +76,6 @@ static int check_version(struct transit_call *t, const struct key *key, const js
     return run_dry(t, parameters, &transit_answers_version, err);
 }
 
-static int refuse_batch(const json_t *body, struct kms_error *err)
-{
-    if (json_object_get(body, "batch_input"))
-        return kms_fail(err, KMS_ERR_VALIDATION, "batch_input is not supported");
-    return 0;
-}
-
 /* What all four have in common; takes parameters over. */
 static int set_operation(struct transit_call *t, const char *operation, const json_t *body,
                          json_t *parameters, struct kms_error *err)
@@ -89,9 +83,7 @@ static int set_operation(struct transit_call *t, const char *operation, const js
     json_auto_t *owned = parameters;
     struct key *const key = transit_key(t);
 
-    int result = refuse_batch(body, err);
-    if (result == 0)
-        result = add_binding(t, key, body, owned, err);
+    int result = add_binding(t, key, body, owned, err);
     if (result == 0)
         result = check_version(t, key, body, owned, err);
     key_unref(key);
@@ -155,6 +147,8 @@ static int data_key_parameters(const struct transit_call *t, const json_t *body,
 {
     int64_t bits = 0;
 
+    if (transit_is_batch(body))
+        return kms_fail(err, KMS_ERR_VALIDATION, "batch_input is not supported for data keys");
     if (transit_int(body, "bits", KEY_BITS_PRESET, &bits, err) < 0)
         return -1;
     if (bits != 128 && bits != 256 && bits != 512)
@@ -206,12 +200,12 @@ static int prepare_other(struct transit_call *t, const json_t *body, struct kms_
 
 /* --- encrypt ---------------------------------------------------------------------------------- */
 
-static int prepare_encrypt(struct transit_call *t, const json_t *body, struct kms_error *err)
+static int encrypt_item(struct transit_call *t, const json_t *body, struct kms_error *err)
 {
     json_t *const plaintext = json_object_get(body, "plaintext");
     struct span text;
 
-    if (refuse_batch(body, err) < 0 || transit_string(body, "plaintext", &text, err) < 0)
+    if (transit_string(body, "plaintext", &text, err) < 0)
         return -1;
     if (text.ptr == NULL)
         return kms_fail(err, KMS_ERR_VALIDATION, "missing plaintext to encrypt");
@@ -220,6 +214,11 @@ static int prepare_encrypt(struct transit_call *t, const json_t *body, struct km
     return set_operation(t, "Encrypt", body,
                          json_pack("{s:s, s:O}", "KeyId", t->key_id.text, "Plaintext", plaintext),
                          err);
+}
+
+static int prepare_encrypt(struct transit_call *t, const json_t *body, struct kms_error *err)
+{
+    return transit_prepare(t, body, encrypt_item, err);
 }
 
 /* --- decrypt, rewrap -------------------------------------------------------------------------- */
@@ -235,7 +234,7 @@ static int read_blob(const struct transit_call *t, const json_t *body, json_t **
     struct span text;
     int64_t version = 0;
 
-    if (refuse_batch(body, err) < 0 || transit_string(body, "ciphertext", &text, err) < 0)
+    if (transit_string(body, "ciphertext", &text, err) < 0)
         return -1;
     if (text.len == 0)
         return kms_fail(err, KMS_ERR_VALIDATION, "missing ciphertext to decrypt");
@@ -247,7 +246,7 @@ static int read_blob(const struct transit_call *t, const json_t *body, json_t **
     return *ret ? 0 : kms_fail_detail(err, KMS_ERR_INTERNAL, "out of memory for a request");
 }
 
-static int prepare_decrypt(struct transit_call *t, const json_t *body, struct kms_error *err)
+static int decrypt_item(struct transit_call *t, const json_t *body, struct kms_error *err)
 {
     json_t *blob = NULL;
 
@@ -256,6 +255,11 @@ static int prepare_decrypt(struct transit_call *t, const json_t *body, struct km
     return set_operation(t, "Decrypt", body,
                          json_pack("{s:s, s:o}", "KeyId", t->key_id.text, "CiphertextBlob", blob),
                          err);
+}
+
+static int prepare_decrypt(struct transit_call *t, const json_t *body, struct kms_error *err)
+{
+    return transit_prepare(t, body, decrypt_item, err);
 }
 
 static int write_decrypt(const struct transit_call *t, json_t **ret, struct kms_error *err)
@@ -270,7 +274,7 @@ static int write_decrypt(const struct transit_call *t, json_t **ret, struct kms_
     return 0;
 }
 
-static int prepare_rewrap(struct transit_call *t, const json_t *body, struct kms_error *err)
+static int rewrap_item(struct transit_call *t, const json_t *body, struct kms_error *err)
 {
     json_t *blob = NULL;
 
@@ -280,6 +284,11 @@ static int prepare_rewrap(struct transit_call *t, const json_t *body, struct kms
                          json_pack("{s:s, s:s, s:o}", "SourceKeyId", t->key_id.text,
                                    "DestinationKeyId", t->key_id.text, "CiphertextBlob", blob),
                          err);
+}
+
+static int prepare_rewrap(struct transit_call *t, const json_t *body, struct kms_error *err)
+{
+    return transit_prepare(t, body, rewrap_item, err);
 }
 
 /* clang-format off */

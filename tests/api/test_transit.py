@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import os
+import pathlib
 import ssl
 import subprocess
 import time
@@ -386,6 +387,200 @@ def test_disabled_key(service, name):
     refused(write(service, f"datakey/wrapped/{name}"), 400, "disabled")
 
 
+# batches
+
+def batch(service, route, name, items, **more):
+    return write(service, f"{route}/{name}", {"batch_input": items, **more})
+
+
+def results(answer, status=200):
+    """What became of each item."""
+    assert answer.status == status, answer.text
+    assert set(answer.json["data"]) == {"batch_results"} and answer.json["auth"] is None
+    return answer.json["data"]["batch_results"]
+
+
+def test_batches_with_hvac(service, vault):
+    transit = vault.secrets.transit
+    transit.create_key(name="batches")
+    texts = [kms.b64(os.urandom(n)) for n in (1, 32, 4096)]
+    sealed = transit.encrypt_data(name="batches", plaintext=None, batch_input=[
+        {"plaintext": text, "context": context(n=str(n))} for n, text in enumerate(texts)])["data"]["batch_results"]
+    assert [set(item) for item in sealed] == [{"ciphertext", "key_version"}] * 3
+    transit.rotate_key(name="batches")
+    about = [{"ciphertext": item["ciphertext"], "context": context(n=str(n))} for n, item in enumerate(sealed)]
+    moved = transit.rewrap_data(name="batches", ciphertext="", batch_input=about)["data"]["batch_results"]
+    assert [(item["key_version"], item["ciphertext"][:9]) for item in moved] == [(2, "vault:v2:")] * 3
+    for made in (sealed, moved):
+        about = [{"ciphertext": item["ciphertext"], "context": context(n=str(n))} for n, item in enumerate(made)]
+        opened = transit.decrypt_data(name="batches", ciphertext=None, batch_input=about)["data"]["batch_results"]
+        assert opened == [{"plaintext": text} for text in texts]
+    with pytest.raises(hvac.exceptions.InvalidRequest):
+        transit.decrypt_data(name="batches", ciphertext=None, batch_input=about[:1] + [{"ciphertext": "vault:v1:YQ=="}])
+    with pytest.raises(hvac.exceptions.InvalidRequest):
+        transit.encrypt_data(name="batches", plaintext=None, batch_input=[])
+
+
+def test_batch_binds_each_item(service, name):
+    """Each opens what it sealed, and with its neighbour's context nothing does."""
+    sealed = [item["ciphertext"] for item in results(
+        batch(service, "encrypt", name, [{"plaintext": kms.b64(b"plain"), **about} for about in CONTEXTS]))]
+    assert len(set(sealed)) == len(CONTEXTS)
+    for made, about in zip(sealed, CONTEXTS):
+        assert decrypted(service, name, made, **about) == b"plain"
+    pairs = [{"ciphertext": made, **about} for made, about in zip(sealed, CONTEXTS)]
+    assert results(batch(service, "decrypt", name, pairs)) == [{"plaintext": kms.b64(b"plain")}] * len(pairs)
+    shifted = [{"ciphertext": made, **about} for made, about in zip(sealed[1:] + sealed[:1], CONTEXTS)]
+    for route in ("decrypt", "rewrap"):
+        assert results(batch(service, route, name, shifted), 400) == [
+            {"error": "cipher: message authentication failed"}] * len(pairs)
+
+
+def test_batch_references(service, name):
+    items = [{"plaintext": "YQ==", "reference": "é 1"}, {"plaintext": "", "reference": "2"}, {"plaintext": "YQ=="},
+             {"plaintext": "YQ==", "reference": ""}]
+    made = results(batch(service, "encrypt", name, items), 400)
+    assert [item.get("reference") for item in made] == ["é 1", "2", None, ""]
+    assert ["error" in item for item in made] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("code", [None, 200, 207, 400, 503])
+def test_batch_partial_failure(service, name, code):
+    """400 or what the client wants instead; all that failed is never less than 400."""
+    more = {} if code is None else {"partial_failure_response_code": code}
+    good = encrypted(service, name)
+    items = [{"ciphertext": good}, {"ciphertext": "x"}, {"ciphertext": good, "context": "YQ=="}, {},
+             {"ciphertext": good}, {"ciphertext": good, "context": "no base64!"}]
+    made = results(batch(service, "decrypt", name, items, **more), code or 400)
+    assert [made[0], made[4]] == [{"plaintext": kms.b64(b"plain")}] * 2
+    for i, words in ((1, "no prefix"), (2, "message authentication failed"), (3, "missing ciphertext"),
+                     (5, "base64-decode context")):
+        assert set(made[i]) == {"error"} and words in made[i]["error"]
+    assert ["error" in item for item in results(batch(service, "decrypt", name, items[1:4], **more), 400)] == [True] * 3
+    results(batch(service, "decrypt", name, items[:1], **more), 200)
+
+
+def test_batch_versions(service, name):
+    write(service, f"keys/{name}/rotate")
+    made = results(batch(service, "encrypt", name, [{"plaintext": "YQ==", "key_version": n} for n in (0, 1, 2, -1)]), 400)
+    assert [item.get("key_version") for item in made] == [2, None, 2, None]
+    assert "latest version" in made[1]["error"] and "negative" in made[3]["error"]
+
+
+def test_batch_of_a_derived_key(service):
+    write(service, "keys/batch-derived", {"derived": True})
+    made = results(batch(service, "encrypt", "batch-derived", [{"plaintext": "YQ=="},
+                                                               {"plaintext": "YQ==", "context": "YQ=="}]), 400)
+    assert "missing 'context'" in made[0]["error"] and made[1]["key_version"] == 1
+
+
+ITEM = {"plaintext": "YQ==", "ciphertext": "vault:v1:YQ=="}
+
+
+@pytest.mark.parametrize("body,words", [
+    ({"batch_input": []}, "missing batch_input"), ({"batch_input": {}}, "list"), ({"batch_input": "x"}, "list"),
+    ({"batch_input": ITEM}, "list"), ({"batch_input": 1}, "list"), ({"batch_input": False}, "list"),
+    ({"batch_input": [ITEM, None]}, "must be a request"), ({"batch_input": [ITEM, []]}, "must be a request"),
+    ({"batch_input": [ITEM, "YQ=="]}, "must be a request"), ({"batch_input": [[ITEM]]}, "must be a request"),
+    ({"batch_input": [ITEM, {"batch_input": [ITEM]}]}, "must be a request"),
+    ({"batch_input": [ITEM, {**ITEM, "batch_input": None}]}, "must be a request"),
+    ({"batch_input": [ITEM, {"plaintext": 1}]}, "plaintext must be a string"),
+    ({"batch_input": [ITEM, {"ciphertext": []}]}, "ciphertext must be a string"),
+    ({"batch_input": [ITEM, {**ITEM, "context": {}}]}, "context must be a string"),
+    ({"batch_input": [ITEM, {**ITEM, "associated_data": 1}]}, "associated_data must be a string"),
+    ({"batch_input": [ITEM, {**ITEM, "reference": 1}]}, "reference must be a string"),
+    ({"batch_input": [ITEM, {**ITEM, "key_version": "1"}]}, "key_version must be a number"),
+    ({"batch_input": [ITEM], "plaintext": "YQ=="}, "plaintext belongs"),
+    ({"batch_input": [ITEM], "ciphertext": "vault:v1:YQ=="}, "ciphertext belongs"),
+    ({"batch_input": [ITEM], "context": "YQ=="}, "context belongs"),
+    ({"batch_input": [ITEM], "associated_data": "YQ=="}, "associated_data belongs"),
+    ({"batch_input": [ITEM], "key_version": 1}, "key_version belongs"),
+    ({"batch_input": [ITEM] * 129}, "more than 128"),
+    ({"batch_input": [ITEM], "partial_failure_response_code": "200"}, "must be a number"),
+    *(({"batch_input": [ITEM], "partial_failure_response_code": code}, "out of range")
+      for code in (-1, 1, 101, 199, 204, 205, 304, 600, 2 ** 32 + 200))])
+def test_malformed_batches(service, name, body, words):
+    """Refused whole: no operation has run."""
+    before = len(service.audit())
+    for route in ("encrypt", "decrypt", "rewrap"):
+        refused(write(service, f"{route}/{name}", body), 400, words)
+    assert not {r.get("eventName") for r in service.audit()[before:]} & {"Encrypt", "Decrypt", "ReEncrypt"}
+
+
+def test_batch_is_not_for_data_keys(service, name):
+    for kind in ("plaintext", "wrapped"):
+        refused(write(service, f"datakey/{kind}/{name}", {"batch_input": [{}]}), 400, "batch_input")
+
+
+def test_largest_batches(service, name):
+    made = results(batch(service, "encrypt", name, [{"plaintext": "YQ=="}] * 128))
+    assert len({item["ciphertext"] for item in made}) == 128
+    assert len(results(batch(service, "decrypt", name, [{"ciphertext": i["ciphertext"]} for i in made]))) == 128
+    refused(batch(service, "encrypt", name, [{"plaintext": kms.b64(bytes(4096))}] * 128), 413)
+
+
+def test_batch_without_permission(service, name, user, tmp_path):
+    """All denied is told as one that is denied; what is allowed counts for each item."""
+    token = new_token(service, "--user", user)["Token"]
+    items = [{"plaintext": "YQ==", "context": context(team=team)} for team in ("red", "blue")]
+    for body in ({"batch_input": items}, {"batch_input": items, "partial_failure_response_code": 200}):
+        refused(write(service, f"encrypt/{name}", body, token=token), 403, "permission denied")
+    document = tmp_path / "team.json"
+    document.write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "kms:Encrypt", "Resource": "*",
+         "Condition": {"StringEquals": {"kms:EncryptionContext:team": "blue"}}}]}))
+    service.admin("policy", "put", str(document), "--user", user, "--name", "team")
+    made = results(write(service, f"encrypt/{name}", {"batch_input": items}, token=token), 400)
+    assert made[0] == {"error": "permission denied"} and made[1]["key_version"] == 1
+    with pytest.raises(hvac.exceptions.Forbidden):
+        client(service, token).secrets.transit.encrypt_data(name=name, plaintext=None, batch_input=items[:1])
+
+
+def test_batch_of_a_key_that_cannot_be_used(service, name):
+    sealed = encrypted(service, name)
+    item = {"plaintext": "YQ==", "ciphertext": sealed}
+    service.ok("DisableKey", KeyId=service.ok("DescribeKey", KeyId="alias/" + name)["KeyMetadata"]["KeyId"])
+    for route in ("encrypt", "decrypt", "rewrap"):
+        assert results(batch(service, route, name, [item] * 2), 400) == [{"error": "encryption key is disabled"}] * 2
+        assert results(batch(service, route, "typo", [item] * 2), 400) == [{"error": "encryption key not found"}] * 2
+    refused(ask(service, "GET", f"{KEYS}/typo"), 404)
+
+
+def test_batch_records_each_item(service, name):
+    before = len(service.audit())
+    items = [{"plaintext": "YQ==", "context": context(n="0")}, {"plaintext": "YQ==", "key_version": 7},
+             {"plaintext": "not base64"}, {"plaintext": "YQ==", "context": context(n="3")}]
+    made = results(batch(service, "encrypt", name, items), 400)
+    results(batch(service, "decrypt", name, [{"ciphertext": made[0]["ciphertext"], "context": context(n="0")},
+                                             {"ciphertext": made[3]["ciphertext"]}]), 400)
+    records = service.audit()[before:]
+    assert [(r["eventName"], r.get("errorCode")) for r in records] == [
+        ("Encrypt", None), ("Encrypt", "DryRunOperationException"), ("Encrypt", "SerializationException"),
+        ("Encrypt", None), ("Decrypt", None), ("Decrypt", "InvalidCiphertextException")]
+    assert [records[i]["requestParameters"]["encryptionContext"] for i in (0, 3)] == [{"n": "0"}, {"n": "3"}]
+    assert len({r["userIdentity"]["accessKeyId"] for r in records}) == 1
+    service.audit_verify()
+
+
+def test_batch_records_what_is_no_operation(service, name):
+    """An item that asks for nothing that can be run leaves the record that it leaves alone."""
+    directory = pathlib.Path(service.exports["HSMKMS_AUDIT_DIR"])
+
+    def trail(make):
+        make()
+        encrypted(service, name)  # its record is behind the others
+        records = [json.loads(line) for path in sorted(directory.glob("audit-*.jsonl"))
+                   for line in path.read_text().splitlines()]
+        return [{k: r.get(k) for k in ("errorCode", "errorMessage", "eventName")} for r in records
+                if "no prefix" in r.get("errorMessage", "")]
+
+    time.sleep(1.1)  # of such records each second has a share
+    alone = trail(lambda: refused(write(service, f"decrypt/{name}", {"ciphertext": "x"}), 400, "no prefix"))
+    assert alone
+    both = trail(lambda: results(batch(service, "decrypt", name, [{"ciphertext": "x"}] * 3), 400))
+    assert both == alone + alone[-1:] * 3
+
+
 # paths and methods
 
 @pytest.mark.parametrize("path", [
@@ -711,6 +906,10 @@ def test_token_out_of_reach():
         for _ in range(20):
             assert write(rig, "datakey/plaintext/k").status in (500, 503)
             assert write(rig, "decrypt/k", {"ciphertext": sealed}).status in (500, 503)
+        before = len(rig.audit())
+        answer = batch(rig, "decrypt", "k", [{"ciphertext": sealed}] * 128, partial_failure_response_code=200)
+        assert refused(answer, answer.status).status in (500, 503)
+        assert len(rig.audit()) == before + 1  # what would fail alike is not tried
         assert wait_health(rig, 503)["sealed"] is True
         assert ask(rig, "GET", "/v1/sys/health?sealedcode=299", token=NO_TOKEN).status == 299
         assert ask(rig, "GET", "/v1/sys/seal-status", token=NO_TOKEN).json["sealed"] is True
