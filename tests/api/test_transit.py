@@ -462,7 +462,8 @@ def test_batch_partial_failure(service, name, code):
 
 def test_batch_versions(service, name):
     write(service, f"keys/{name}/rotate")
-    made = results(batch(service, "encrypt", name, [{"plaintext": "YQ==", "key_version": n} for n in (0, 1, 2, -1)]), 400)
+    items = [{"plaintext": "YQ==", "key_version": n} for n in (0, 1, 2, -1)]
+    made = results(batch(service, "encrypt", name, items), 400)
     assert [item.get("key_version") for item in made] == [2, None, 2, None]
     assert "latest version" in made[1]["error"] and "negative" in made[3]["error"]
 
@@ -918,6 +919,59 @@ def test_token_out_of_reach():
         assert decrypted(rig, "k", sealed) == b"plain"
     finally:
         rig.down()
+
+
+def stopped(made, words):
+    """How many of a batch's items succeeded before it stopped."""
+    good = sum("error" not in item for item in made)
+    assert 0 < good < len(made)
+    assert all("error" not in item for item in made[:good])
+    assert {item["error"] for item in made[good:]} <= words
+    return good
+
+
+def test_batch_while_the_token_fails():
+    """What was done stands; the rest says so, and is an error to try again unless the client knows better."""
+    rig = faults.FaultyRig(transit=True, conf="[ops]\nhealth_cache = 10\n")
+    try:
+        assert write(rig, "keys/k").status == 204
+        items = [{"ciphertext": encrypted(rig, "k")}] * 9
+        for more, statuses in (({}, (500, 503)), ({"partial_failure_response_code": 200}, (200,))):
+            before = len(rig.audit())
+            rig.rules(*faults.everywhere(f"after=3 rv={faults.DEVICE_ERROR:#x}", ["C_Decrypt", "C_DecryptInit"]))
+            answer = batch(rig, "decrypt", "k", items, **more)
+            assert answer.status in statuses
+            good = stopped(results(answer, answer.status), {"Vault is sealed", "internal error"})
+            codes = [r.get("errorCode") for r in rig.audit()[before:] if r["eventName"] == "Decrypt"]
+            assert codes[:good] == [None] * good and len(codes) == good + 1 and codes[good]
+            rig.rules()
+            wait_health(rig, 200)
+            assert decrypted(rig, "k", items[0]["ciphertext"]) == b"plain"
+    finally:
+        rig.down()
+
+
+def test_batch_that_is_throttled(new_rig):
+    """Each item counts as a request; one batch cannot have what single requests cannot."""
+    rig = new_rig(transit=True, conf="[rates]\nsymmetric = 5\n")
+    assert write(rig, "keys/k").status == 204
+    for _ in range(20):
+        answer = batch(rig, "encrypt", "k", [{"plaintext": "YQ=="}] * 128)
+        if answer.status == 429:
+            break
+        stopped(results(answer, 400), {"request rate limit exceeded"})
+    refused(answer, 429, "request rate limit exceeded")
+
+
+def test_batches_at_once(service, name):
+    """More than there are workers; each gets its own."""
+    def there_and_back(n):
+        texts = [kms.b64(f"{n}.{i}".encode()) for i in range(16)]
+        sealed = results(batch(service, "encrypt", name, [{"plaintext": text} for text in texts]))
+        opened = results(batch(service, "decrypt", name, [{"ciphertext": item["ciphertext"]} for item in sealed]))
+        return [item["plaintext"] for item in opened] == texts
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(there_and_back, range(8)))
 
 
 # the trail
