@@ -86,7 +86,8 @@ static bool seals(const struct token_key *key, const struct gcm_vector *vector)
 }
 
 /* Whether decryption takes it, which has to give the vector's plaintext then. */
-static bool opens(const struct token_key *key, const struct gcm_vector *vector)
+static bool opens(const struct wycheproof *run, const json_t *test, const struct token_key *key,
+                  const struct gcm_vector *vector)
 {
     struct kms_error err = { 0 };
     AUTO(secret) plain = { 0 };
@@ -97,7 +98,8 @@ static bool opens(const struct token_key *key, const struct gcm_vector *vector)
         CHECK(plain.ptr == NULL);
         return false;
     }
-    CHECK_SPAN(secret_span(&plain), buf_span(&vector->plain));
+    if (!span_equal(secret_span(&plain), buf_span(&vector->plain)))
+        wycheproof_fail(run, test, "gives another plaintext");
     return true;
 }
 
@@ -127,7 +129,7 @@ static void run_gcm(struct wycheproof *run, void *arg, const json_t *group, cons
     }
     hold(arg, TOKEN_AES_GCM, buf_span(&vector.key));
     const struct token_key key = name_of(arg);
-    const bool opened = opens(&key, &vector);
+    const bool opened = opens(run, test, &key, &vector);
     if (seals(&key, &vector) != opened)
         wycheproof_fail(run, test, "encryption and decryption disagree");
     wycheproof_judge(run, test, opened);

