@@ -64,8 +64,10 @@ struct wycheproof wycheproof_walk(const char *suite, wycheproof_fn *each, void *
     size_t i, j;
     json_t *group, *test;
 
-    json_array_foreach(json_object_get(vectors, "testGroups"), i, group) {
-        json_array_foreach(json_object_get(group, "tests"), j, test) {
+    json_array_foreach(json_object_get(vectors, "testGroups"), i, group)
+    {
+        json_array_foreach(json_object_get(group, "tests"), j, test)
+        {
             each(&ret, arg, group, test);
             count++;
         }

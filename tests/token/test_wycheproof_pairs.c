@@ -405,6 +405,15 @@ static void test_wycheproof_oaep_in_token(void **state)
     }
 }
 
+static void test_wycheproof_leaves_nothing(void **state)
+{
+    struct token_status status;
+
+    (void)state;
+    token_status(token, &status);
+    assert_int_equal(status.keys, 0);
+}
+
 static int up(void **state)
 {
     struct kms_error err = { 0 };
@@ -431,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_wycheproof_ecdsa_signs),
         cmocka_unit_test(test_wycheproof_rsa_signs),
         cmocka_unit_test(test_wycheproof_oaep_in_token),
+        cmocka_unit_test(test_wycheproof_leaves_nothing),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -214,6 +214,15 @@ static void test_wycheproof_hmac(void **state)
     }
 }
 
+static void test_wycheproof_leaves_nothing(void **state)
+{
+    struct token_status status;
+
+    (void)state;
+    token_status(token, &status);
+    assert_int_equal(status.keys, 0);
+}
+
 static int up(void **state)
 {
     struct kms_error err = { 0 };
@@ -238,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wycheproof_aes_gcm),
         cmocka_unit_test(test_wycheproof_hmac),
+        cmocka_unit_test(test_wycheproof_leaves_nothing),
     };
 
     return cmocka_run_group_tests(tests, up, down);
