@@ -1,5 +1,6 @@
 """Tokens that cannot serve are refused when an installation is to be made, and the reason is said."""
 
+import os
 import pathlib
 import secrets
 import shutil
@@ -39,11 +40,13 @@ def test_opencryptoki_has_no_gcm(folder):
     if not pathlib.Path(OPENCRYPTOKI).exists():
         pytest.skip("package libopencryptoki0 is not installed")
     make_opencryptoki(folder)
+    # what the module leaks in C_Initialize has no name any more when it is counted
+    leaky = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
     result = subprocess.run(
         ["unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child", BESIDE_OPENCRYPTOKI, folder,
          "hsmkms", kms.BUILD / "hsmkms-admin", "init", "--config", folder / "hsmkms.conf"],
         check=False, text=True, timeout=60, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE)
+        stderr=subprocess.PIPE, env=leaky)
     if result.returncode == CANNOT_START or "unshare" in result.stderr:
         pytest.skip(f"openCryptoki: {result.stdout.strip() or result.stderr.strip()}")
     assert result.returncode == UNSUITABLE, result.stderr
