@@ -157,14 +157,6 @@ void pool_close_retired(struct pool *pool)
     (void)pthread_mutex_unlock(&pool->mutex);
 }
 
-bool pool_has_retired(struct pool *pool)
-{
-    (void)pthread_mutex_lock(&pool->mutex);
-    const bool any = pool->retired_count > 0;
-    (void)pthread_mutex_unlock(&pool->mutex);
-    return any;
-}
-
 void pool_shut(struct pool *pool)
 {
     pool_close_retired(pool);

@@ -110,7 +110,6 @@ void pool_shut(struct pool *pool);
 
 /* Exclusive lock held: closes what was retired. */
 void pool_close_retired(struct pool *pool);
-bool pool_has_retired(struct pool *pool);
 
 /* Exclusive lock held: forgets every session, whatever became of it, and opens new ones. */
 CHECKED int pool_reopen(struct pool *pool, struct kms_error *err);

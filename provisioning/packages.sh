@@ -10,7 +10,7 @@ readonly PACKAGES_RUN=(
   softhsm2 openssl libengine-pkcs11-openssl python3 python3-botocore awscli
 )
 readonly PACKAGES_TEST=(
-  clang llvm libclang-rt-14-dev python3-pip python3-boto3 python3-pytest python3-pytest-xdist opensc faketime strace curl nodejs
+  clang llvm libclang-rt-14-dev python3-pip python3-cryptography python3-boto3 python3-pytest python3-pytest-xdist opensc faketime strace curl nodejs
   libmongocrypt0 libnss3 libnss3-tools shellcheck
   python3-hvac radosgw ceph-mon ceph-osd ceph-common s3cmd rclone
 )
