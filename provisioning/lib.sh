@@ -179,22 +179,22 @@ setting_line() # DIR NAME
 # The daemon's process id when it runs. A process that only waits to be reaped does not run, but one
 # that is ending does as long as it may hold its files: its first thread has ended and others have not,
 # or its memory is gone and its command line with it. A recycled id whose command line does not
-# name our configuration is not ours.
+# name our configuration is not ours. The command line is read first: once it is gone, the state
+# that is read after it says so too.
 daemon_pid() # DIR
 {
   local -ri exiting=0x4 # PF_EXITING
   local pid state flags threads command
   [[ -s $1/daemon.pid ]] || return 1
   pid=$(<"$1/daemon.pid")
+  command=$(cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' '\n')
   read -r state _ _ _ _ _ flags _ < <(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || return 1
   if [[ $state == [ZX] ]]; then
     threads=("/proc/$pid/task"/*)
     ((${#threads[@]} > 1)) || return 1
-    echo "$pid"
-    return 0
+  elif ! ((flags & exiting)); then
+    grep -qxF "$1/hsmkms.conf" <<<"$command" || return 1
   fi
-  command=$(cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' '\n')
-  ((flags & exiting)) || grep -qxF "$1/hsmkms.conf" <<<"$command" || return 1
   echo "$pid"
 }
 

@@ -75,20 +75,12 @@ run_e2e() # NAME PRESET [VARIABLE=VALUE...]
   rm -f "$report"
   logged "$name" env PYTHONDONTWRITEBYTECODE=1 HSMKMS_BUILD="$PWD/build/$preset" \
     NODE_PATH="$PWD/build/node/node_modules" "$@" \
-    /usr/bin/python3 -m pytest tests/api -c tests/api/pytest.ini --rootdir tests/api --tb=short -rfEs \
+    /usr/bin/python3 -m pytest tests/api -c tests/api/pytest.ini --rootdir tests/api --tb=short -rsfE \
     -n "$WAITING_JOBS" --dist loadgroup --junitxml "$report"
-  numbers=$(/usr/bin/python3 - "$report" <<'PYTHON'
-import sys
-import xml.etree.ElementTree
-
-suite = xml.etree.ElementTree.parse(sys.argv[1]).find(".//testsuite")
-total, bad, skipped = (int(suite.get(n)) for n in ("tests", "failures", "skipped"))
-bad += int(suite.get("errors"))
-print(max(total - bad - skipped, 0), bad)
-PYTHON
-  ) || numbers="0 1"
+  numbers=$(/usr/bin/python3 tests/api/report.py "$report") || numbers="0 1"
   # shellcheck disable=SC2086 # two numbers
-  count "$name" $numbers
+  count "$name" ${numbers%%$'\n'*}
+  [[ $numbers != *$'\n'* ]] || failures+=("${numbers#*$'\n'}")
   tail -n 1 "$LOGS/$name.log"
 }
 
