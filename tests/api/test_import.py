@@ -280,7 +280,7 @@ def rsa_keys():
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS[2:])
-@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+@pytest.mark.parametrize("bits", [2048, *(pytest.param(n, marks=pytest.mark.slow) for n in (3072, 4096))])
 def test_rsa_that_signs(place, rsa_keys, bits, algorithm):
     private, other = rsa_keys[bits]
     key = external(place, KeySpec=f"RSA_{bits}", KeyUsage="SIGN_VERIFY")

@@ -10,7 +10,7 @@ import os
 import pytest
 
 from faults import (DEVICE_ERROR, FUNCTION_FAILED, GENERAL_ERROR, OUT_OF_REACH, SESSION_HANDLE_INVALID)
-from kms import Refused
+from kms import SANITIZED, Refused
 from test_faults import attach, died, faulty  # noqa: F401 (a fixture)
 from test_import import NEVER, WRONG, bring, data_key, describe, external, opens, prepared, refuse, state
 
@@ -47,7 +47,7 @@ def test_killed_at_a_call_of_an_import(faulty):  # noqa: F811
     """First imports, then the same material again, killed before and after each call to the token."""
     rig, deaths, ledger = faulty(), 0, []
     for point in POINTS:
-        for after in (0, 1, 3):
+        for after in (0,) if SANITIZED else (0, 1, 3):
             key, material = external(rig), os.urandom(32)
             given = {"KeyId": key, **prepared(rig, key, material), **NEVER}
             acknowledged, dead = struck(rig, f"{point} after={after} times=1", "ImportKeyMaterial", given)
