@@ -13,8 +13,8 @@
 
 #include "hsmkms/admin_init.h"
 #include "hsmkms/base/buf.h"
-#include "hsmkms/doors/admin_client.h"
-#include "hsmkms/doors/admin_table.h"
+#include "hsmkms/admin/client.h"
+#include "hsmkms/admin/table.h"
 
 #define DEFAULT_SOCKET "/run/hsmkms/admin.sock"
 #define SOCKET_ENV     "HSMKMS_ADMIN_SOCKET"

@@ -17,7 +17,7 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "hsmkms/doors/admin_socket.h"
+#include "hsmkms/admin/socket.h"
 #include "hsmkms/doors/door_aws_json.h"
 #include "hsmkms/doors/door_health.h"
 #include "hsmkms/doors/door_kes.h"

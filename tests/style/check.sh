@@ -41,6 +41,7 @@ declare -rA MAY_INCLUDE=(
   [hsmkms/api]="base crypto pkcs11 store keys iam audit api"
   [hsmkms/http]="base crypto pkcs11 iam http"
   [hsmkms/doors]="base crypto keys iam audit api http doors"
+  [hsmkms/admin]="base crypto keys iam audit api http admin"
 )
 
 check_floors()
@@ -67,7 +68,7 @@ sqlite3\.h      hsmkms/store/db_sqlite\.c
 microhttpd\.h   hsmkms/http/[a-z0-9_]+\.[ch]
 gnutls/         (hsmkms/http/[a-z0-9_]+\.[ch]|hsmkms/[a-z0-9_]+\.[ch])
 p11-kit/        pkcs11/[a-z0-9_]+\.[ch]
-jansson\.h      (hsmkms/(api|doors)/[a-z0-9_]+\.[ch]|hsmkms/[a-z0-9_]+\.[ch]|hsmkms/iam/(policy_parse|document|key_policy|grant_[a-z]+|session|session_token)\.[ch]|hsmkms/audit/(record|chain)\.[ch]|hsmkms/base/json_text\.[ch])
+jansson\.h      (hsmkms/(admin|api|doors)/[a-z0-9_]+\.[ch]|hsmkms/[a-z0-9_]+\.[ch]|hsmkms/iam/(policy_parse|document|key_policy|grant_[a-z]+|session|session_token)\.[ch]|hsmkms/audit/(record|chain)\.[ch]|hsmkms/base/json_text\.[ch])
 ini\.h          hsmkms/base/settings\.c
 sodium\.h       (hsmkms/(base|crypto)|pkcs11)/[a-z0-9_]+\.[ch]
 ROWS

@@ -2,8 +2,8 @@
 
 /* The administration socket in front of a real token, database and audit trail, and clients. */
 
-#include "hsmkms/doors/admin_client.h"
-#include "hsmkms/doors/admin_socket.h"
+#include "hsmkms/admin/client.h"
+#include "hsmkms/admin/socket.h"
 #include "tests/support/iam_rig.h"
 
 struct admin_rig {

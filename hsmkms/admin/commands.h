@@ -5,7 +5,7 @@
  * answer. Every change is audited before it begins and after it ended. Knows no sockets; whoever
  * calls has made sure who asks.
  *
- * A request is {"Command": name, <fields>} as admin_table.h has them. An answer is
+ * A request is {"Command": name, <fields>} as table.h has them. An answer is
  * {"Result": {...}} or {"Error": {"Code": name of errors.def, "Message": text}}.
  */
 

@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_commands.h"
+#include "hsmkms/admin/commands.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "hsmkms/api/fields.h"
 #include "hsmkms/audit/record.h"
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 
 #define SOURCE_IP  "admin.sock"
 #define USER_AGENT "hsmkms-admin"

@@ -1,9 +1,9 @@
 #pragma once
 
-/* What the files of administration commands share; for admin_*.c alone. */
+/* What the files of administration commands share; for this folder alone. */
 
-#include "hsmkms/doors/admin_commands.h"
-#include "hsmkms/doors/admin_table.h"
+#include "hsmkms/admin/commands.h"
+#include "hsmkms/admin/table.h"
 
 /* A command being run. */
 struct admin_call {

@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 #include "hsmkms/iam/door_token.h"
 
 /* Bearer tokens of users and of the account root, and secrets of AppRole logins. */

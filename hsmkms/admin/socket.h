@@ -8,7 +8,7 @@
  */
 
 #include "hsmkms/base/log.h"
-#include "hsmkms/doors/admin_commands.h"
+#include "hsmkms/admin/commands.h"
 
 #define ADMIN_LINE_MAX    ((size_t)10 << 20) /* bytes, without the newline: an import */
 #define ADMIN_CONNECTIONS 8     /* served at a time; more wait to be accepted */

@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "hsmkms/base/json_text.h"
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 
 /*
  * Users, roles and policies in the shape of `aws iam get-account-authorization-details`, out and

@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_table.h"
+#include "hsmkms/admin/table.h"
 
 #include <string.h>
 

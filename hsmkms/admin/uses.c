@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 
 /* Which versions of a key are still asked for: what GetKeyLastUsage does not tell apart. */
 

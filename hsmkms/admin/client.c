@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_client.h"
+#include "hsmkms/admin/client.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 #include "hsmkms/iam/cert_binding.h"
 
 /* Client certificates that stand for users. */

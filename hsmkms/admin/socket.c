@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_socket.h"
+#include "hsmkms/admin/socket.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 #include "hsmkms/keys/key_store.h"
 #include "hsmkms/keys/regions.h"
 

@@ -2,7 +2,7 @@
 
 #include "hsmkms/api/explain.h"
 #include "hsmkms/api/policy.h"
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 #include "hsmkms/keys/lifecycle.h"
 #include "hsmkms/keys/regions.h"
 

@@ -1,6 +1,6 @@
 #include <stdio.h>
 
-#include "hsmkms/doors/admin_parts.h"
+#include "hsmkms/admin/parts.h"
 #include "hsmkms/iam/door_token.h"
 
 /* Accounts, users and roles. */
