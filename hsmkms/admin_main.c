@@ -11,10 +11,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include "hsmkms/admin_init.h"
-#include "hsmkms/base/buf.h"
 #include "hsmkms/admin/client.h"
 #include "hsmkms/admin/table.h"
+#include "hsmkms/admin_init.h"
+#include "hsmkms/base/buf.h"
 
 #define DEFAULT_SOCKET "/run/hsmkms/admin.sock"
 #define SOCKET_ENV     "HSMKMS_ADMIN_SOCKET"
@@ -24,27 +24,33 @@ enum exit_code { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE };
 
 /* --- help ------------------------------------------------------------------------------------- */
 
-static void print_options(FILE *to, const struct admin_row *row)
+static const char INIT_HELP[] = "  init --config FILE\n"
+                               "      make token keys, database and the first access key\n";
+
+static bool is_help(const char *word)
 {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static void print_row(FILE *to, const struct admin_row *row)
+{
+    (void)fprintf(to, "  %s", row->name);
     for (size_t i = 0; i < ARRAY_LEN(row->options) && row->options[i]; i++) {
         const struct admin_field *const field = admin_field_find(row->options[i]);
         (void)fprintf(to, " [--%s%s%s]", field->option, field->word[0] ? " " : "", field->word);
     }
     for (size_t i = 0; i < ARRAY_LEN(row->words) && row->words[i]; i++)
         (void)fprintf(to, " %s", admin_field_find(row->words[i])->word);
+    (void)fprintf(to, "\n      %s\n", row->help);
 }
 
 static int usage(FILE *to, enum exit_code code)
 {
-    (void)fputs("usage: hsmkms-admin [--socket PATH] COMMAND\n\n"
-                "  init --config FILE\n      make token keys, database and the first access key\n",
-                to);
-    for (size_t i = 0; i < admin_row_count; i++) {
-        (void)fprintf(to, "  %s", admin_rows[i].name);
-        print_options(to, &admin_rows[i]);
-        (void)fprintf(to, "\n      %s\n", admin_rows[i].help);
-    }
+    (void)fprintf(to, "usage: hsmkms-admin [--socket PATH] COMMAND\n\n%s", INIT_HELP);
+    for (size_t i = 0; i < admin_row_count; i++)
+        print_row(to, &admin_rows[i]);
     (void)fputs("\nFILE may be - for standard input.\n"
+                "COMMAND --help shows that command alone.\n"
                 "--socket PATH: the daemon's socket; default $" SOCKET_ENV " or " DEFAULT_SOCKET
                 "\n",
                 to);
@@ -181,6 +187,28 @@ static int ask(const char *socket, const json_t *request)
     return EXIT_DONE;
 }
 
+/* "user --help": all commands of that first word; "user create --help": the one. */
+static int help_on(int argc, char **argv)
+{
+    const size_t first_len = strlen(argv[0]);
+    int words = 0;
+    bool found = strcmp(argv[0], "init") == 0;
+    const struct admin_row *const one = find_row(argc, argv, &words);
+
+    if (found)
+        (void)fputs(INIT_HELP, stdout);
+    for (size_t i = 0; i < admin_row_count; i++) {
+        const struct admin_row *const row = &admin_rows[i];
+        const bool is_of_it = strncmp(row->name, argv[0], first_len) == 0 &&
+                              (row->name[first_len] == ' ' || row->name[first_len] == '\0');
+        if (one ? row == one : is_of_it) {
+            print_row(stdout, row);
+            found = true;
+        }
+    }
+    return found ? EXIT_DONE : wrong("unknown command: ", argv[0]);
+}
+
 static int run(const char *socket, int argc, char **argv)
 {
     int words = 0;
@@ -210,8 +238,10 @@ int main(int argc, char **argv)
     }
     if (at >= argc)
         return usage(stderr, EXIT_USAGE);
-    if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
+    if (is_help(argv[at]))
         return usage(stdout, EXIT_DONE);
+    if (is_help(argv[argc - 1]))
+        return help_on(argc - at, argv + at);
     if (strcmp(argv[at], "init") == 0)
         return cmd_init(argc - at, argv + at);
     return run(socket, argc - at, argv + at);

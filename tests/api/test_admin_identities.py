@@ -217,7 +217,7 @@ ROWS = {
 
 
 def test_every_command_has_a_row():
-    table = (kms.ROOT / "hsmkms" / "doors" / "admin_table.c").read_text()
+    table = (kms.ROOT / "hsmkms" / "admin" / "table.c").read_text()
     rows = re.findall(r'^    \{ "([a-z -]+)", +(NULL|"\w+"), +\{', table, re.MULTILINE)
     assert dict(rows) == {name: f'"{row[0]}"' if row[0] else "NULL" for name, row in ROWS.items()}
 
@@ -269,6 +269,25 @@ def test_words_that_are_none(scene):
             "cannot be read" in out.stderr, (words, out)
         assert not out.stdout
     assert scene.state() == seen
+
+
+def synopses(out):
+    """The names of the commands that a help text shows."""
+    names = {name for name in [*ROWS, "init"] for line in out.stdout.splitlines()
+             if re.match(rf"  {name}( [\[A-Z-]|$)", line)}
+    assert out.returncode == 0 and not out.stderr
+    return names
+
+
+def test_help(scene):
+    assert synopses(scene.run("--help")) == {*ROWS, "init"}
+    assert synopses(scene.run("user --help")) == {n for n in ROWS if n.startswith("user ")}
+    for words in ("user create --help", "user create NAME --path /x/ -h"):
+        assert synopses(scene.run(words)) == {"user create"}
+    assert synopses(scene.run("attach -h")) == {"attach"}
+    assert synopses(scene.run("init --help")) == {"init"}
+    for words in ("nonsense --help", "use --help"):
+        assert scene.run(words).returncode == 2
 
 
 # --- what stands in the way -----------------------------------------------------------------------
