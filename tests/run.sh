@@ -136,7 +136,7 @@ section_asan()
 section_tsan()
 {
   step build-tsan build tsan
-  TSAN_OPTIONS=$TSAN run_ctest ctest-tsan tsan -LE 'style|fuzz'
+  TSAN_OPTIONS=$TSAN run_ctest ctest-tsan tsan -LE 'style|fuzz|one-thread'
 }
 
 fuzz() # TARGET PARSER
