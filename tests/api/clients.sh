@@ -11,18 +11,26 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 source provisioning/packages.sh
 readonly SOURCES=$PWD/tests/api CLIENTS=$PWD/build/clients
 
-# Debian's tools where the machine has no others.
-tool() # COMMAND PACKAGE...
+# What each client is built with: command and Debian package, where the machine has no other.
+readonly -A TOOLS=(
+  [java]="javac=openjdk-17-jdk-headless mvn=maven"
+  [rust]="cargo=cargo-web"
+  [go]="go=golang-go"
+  [encryption_sdk]=""
+)
+
+# One client after the other: apt works for one caller at a time.
+install_tools() # NAME
 {
-  local -r command=$1
-  shift
-  command -v "$command" >/dev/null || packages_install "$@"
+  local tool
+  for tool in ${TOOLS[$1]}; do
+    command -v "${tool%%=*}" >/dev/null || packages_install "${tool#*=}" || return
+  done
 }
 
 build_java()
 {
   local -r folder=$CLIENTS/java plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
-  tool javac openjdk-17-jdk-headless && tool mvn maven || return
   if [[ ! $folder/lib -nt $SOURCES/java/pom.xml ]]; then
     rm -rf "${folder:?}/lib"
     mvn -B -q -ntp -f "$SOURCES/java/pom.xml" "$plugin:copy-dependencies" \
@@ -34,14 +42,33 @@ build_java()
 
 build_rust()
 {
-  tool cargo cargo-web || return
   CARGO_TARGET_DIR=$CLIENTS/rust cargo build --locked --manifest-path "$SOURCES/rust/Cargo.toml"
+}
+
+# Debian's own Go is older than the SDK wants, but can fetch a newer one as a module.
+go_command()
+{
+  local -r wanted=1.24.0
+  local folder version
+  version=$(go env GOVERSION)
+  if [[ $(printf '%s\n' "go$wanted" "$version" | sort -V | head -n 1) == "go$wanted" ]]; then
+    echo go
+    return
+  fi
+  version=v0.0.1-go$wanted.$(go env GOOS)-$(go env GOARCH)
+  folder=$(go env GOMODCACHE)/golang.org/toolchain@$version
+  [[ -x $folder/bin/go ]] || {
+    (cd "$CLIENTS" && GOFLAGS=-mod=mod go mod download "golang.org/toolchain@$version") >&2 || return
+    chmod -R u+w "$folder" && chmod +x "$folder"/bin/* "$folder"/pkg/tool/*/* || return
+  }
+  echo "$folder/bin/go"
 }
 
 build_go()
 {
-  tool go golang-go || return
-  (cd "$SOURCES/go" && GOFLAGS=-mod=readonly go build -o "$CLIENTS/go/" . ./sops ./unseal)
+  local go
+  go=$(go_command) || return
+  (cd "$SOURCES/go" && GOFLAGS=-mod=readonly "$go" build -o "$CLIENTS/go/" . ./sops ./unseal)
 }
 
 build_encryption_sdk()
@@ -56,7 +83,7 @@ build_encryption_sdk()
 build() # NAME
 {
   local -r log=$CLIENTS/$1.log begun=$SECONDS
-  if "build_$1" >"$log" 2>&1; then
+  if "build_$1" >>"$log" 2>&1; then
     echo "$1: built in $((SECONDS - begun)) s"
   else
     echo "$1: not to be had here: $(grep -vE '^ *$|^\[ERROR\] *(\[Help|$)' "$log" | tail -n 1)"
@@ -68,6 +95,9 @@ names=("$@")
 mkdir -p "$CLIENTS/go"
 for name in "${names[@]}"; do
   declare -F "build_$name" >/dev/null || { echo "there is no client $name" >&2; exit 2; }
+  install_tools "$name" >"$CLIENTS/$name.log" 2>&1
+done
+for name in "${names[@]}"; do
   build "$name" &
 done
 wait
