@@ -68,7 +68,9 @@ build_go()
 {
   local go
   go=$(go_command) || return
-  (cd "$SOURCES/go" && GOFLAGS=-mod=readonly "$go" build -o "$CLIENTS/go/" . ./sops ./unseal)
+  export GOFLAGS=-mod=readonly
+  (cd "$SOURCES/go" && "$go" build -o "$CLIENTS/go/" . ./sops ./unseal) &&
+    (cd "$SOURCES/go_kes" && "$go" build -o "$CLIENTS/go/kes" .)
 }
 
 build_encryption_sdk()

@@ -24,6 +24,7 @@ from unittest import mock
 
 import boto3
 import botocore.auth
+import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -32,6 +33,7 @@ from botocore.credentials import Credentials
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RIG = ROOT / "provisioning" / "rig.sh"
 BUILD = pathlib.Path(os.environ.get("HSMKMS_BUILD", ROOT / "build" / "release"))
+CLIENTS = pathlib.Path(os.environ.get("HSMKMS_CLIENTS", ROOT / "build" / "clients"))
 AWS = "/usr/bin/aws"
 TLS = os.environ.get("HSMKMS_E2E_TLS", "") == "1"
 SANITIZED = os.environ.get("HSMKMS_E2E_SANITIZED", "") == "1"
@@ -49,6 +51,14 @@ def b64(data):
 def unb64(text):
     """The reverse."""
     return base64.b64decode(text, validate=True)
+
+
+def client_program(*names, made_by):
+    """A file that tests/api/clients.sh made, or a skip."""
+    path = CLIENTS.joinpath(*names)
+    if not path.exists():
+        pytest.skip(f"there is no {path}: {made_by} was not to be had")
+    return path
 
 
 @contextlib.contextmanager

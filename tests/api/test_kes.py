@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 import kms
 from faults import CRYPTO, DEVICE_ERROR, FaultyRig, everywhere
-from kms import b64, unb64
+from kms import b64, client_program, unb64
 
 FORBIDDEN = (403, "not authorized: insufficient permissions")
 MISSING = (404, "key does not exist")
@@ -728,22 +728,9 @@ def test_certificate_is_renewed(new_rig):
 
 # --- MinIO's own client ----------------------------------------------------------------------------
 
-GO_CLIENT = pathlib.Path(__file__).parent / "kes_client"
-
-
 def test_go_client(service):
-    """kms-go/kes through the Go module proxy."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("there is no go")
-    program = str(service.folder / "kes_client")
-    built = subprocess.run([go, "build", "-o", program, "."], cwd=GO_CLIENT, timeout=300,
-                           text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           check=False)
-    if built.returncode:
-        if re.search("dial tcp|proxy|lookup|timeout", built.stdout):
-            pytest.skip("the Go module proxy is out of reach: " + built.stdout[-300:])
-        raise AssertionError(built.stdout)
+    """kms-go/kes, as tests/api/clients.sh built it."""
+    program = client_program("go", "kes", made_by="kms-go")
     seed = os.urandom(32)
     api_key = "kes:v1:" + base64.b64encode(b"\0" + seed).decode()
     key = ed25519.Ed25519PrivateKey.from_private_bytes(seed)

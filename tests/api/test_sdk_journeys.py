@@ -4,7 +4,7 @@ Data keys with a context, moves between keys, rotation, signatures that the lang
 MACs, a grant with its token, a session of a role, key states, pages, and each refusal as the
 exception of its own that the SDK has for it.
 
-tests/run.sh builds the programs from the lock files beside them; a folder below build/ for each,
+tests/api/clients.sh builds the programs from the lock files beside them; a folder below build/ for each,
 named by HSMKMS_CLIENTS. What could not be had is skipped and says so.
 """
 
@@ -14,21 +14,12 @@ import subprocess
 
 import pytest
 
-from kms import NO_SUCH_KEY, ROOT
+from kms import NO_SUCH_KEY, client_program
 from test_grants import ACCOUNT, People, allow
 
 HERE = pathlib.Path(__file__).parent
-CLIENTS = pathlib.Path(os.environ.get("HSMKMS_CLIENTS", ROOT / "build" / "clients"))
 
 pytestmark = pytest.mark.any_listener
-
-
-def program(*names, made_by):
-    """A file that tests/run.sh made, or a skip."""
-    path = CLIENTS.joinpath(*names)
-    if not path.exists():
-        pytest.skip(f"there is no {path}: {made_by} was not to be had")
-    return path
 
 
 def profiles(rig):
@@ -76,7 +67,7 @@ def trust_store(rig):
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_java(new_rig, tls):
-    classes = program("java", "Journey.class", made_by="the AWS SDK for Java").parent
+    classes = client_program("java", "Journey.class", made_by="the AWS SDK for Java").parent
     rig = new_rig(tls=tls)
     run(["java", "-XX:TieredStopAtLevel=1", *(trust_store(rig) if tls else []),
          "-cp", f"{classes}:{classes}/lib/*", "Journey"], profiles(rig))
@@ -84,26 +75,26 @@ def test_java(new_rig, tls):
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_rust(new_rig, tls):
-    journey = program("rust", "debug", "journey", made_by="the AWS SDK for Rust")
+    journey = client_program("rust", "debug", "journey", made_by="the AWS SDK for Rust")
     run([journey], profiles(new_rig(tls=tls)))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_go(new_rig, tls):
-    journey = program("go", "journey", made_by="the AWS SDK for Go")
+    journey = client_program("go", "journey", made_by="the AWS SDK for Go")
     run([journey], profiles(new_rig(tls=tls)))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_sops(new_rig, tls):
-    sops = program("go", "sops", made_by="SOPS's package")
+    sops = client_program("go", "sops", made_by="SOPS's package")
     rig = new_rig(tls=tls)
     run([sops, rig.key().arn, "guest"], profiles(rig))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_auto_unseal(new_rig, tls):
-    unseal = program("go", "unseal", made_by="Vault's package")
+    unseal = client_program("go", "unseal", made_by="Vault's package")
     rig = new_rig(tls=tls)
     key = rig.key()
     environment = rig.env(AWS_KMS_ENDPOINT=rig.url, AWS_REGION="us-east-1")
@@ -115,7 +106,7 @@ def test_auto_unseal(new_rig, tls):
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_encryption_sdk(new_rig, tls):
-    packages = program("encryption_sdk", "aws_encryption_sdk", made_by="the Encryption SDK").parent
+    packages = client_program("encryption_sdk", "aws_encryption_sdk", made_by="the Encryption SDK").parent
     rig = new_rig(tls=tls)
     file = rig.dir / "plain"
     file.write_bytes(os.urandom(100_000))

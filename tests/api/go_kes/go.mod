@@ -1,4 +1,4 @@
-module kes_client
+module hsmkms.test/kes
 
 go 1.22
 

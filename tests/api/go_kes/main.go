@@ -1,6 +1,6 @@
 // A client of the KES door made of MinIO's own package, in the order in which MinIO calls it.
 //
-//	kes_client ADDRESS CA-FILE KEY-NAME IDENTITY <API-KEY
+//	kes ADDRESS CA-FILE KEY-NAME IDENTITY <API-KEY
 package main
 
 import (
