@@ -99,7 +99,7 @@ const struct admin_row admin_rows[] = {
     { "token list",       NULL,                     { NULL },                          { NULL },                             "show all tokens and secrets, without their texts" },
     { "secret create",    "CreateSecret",           { NULL },                          { "UserName", "Account", "Label", "Days" }, "make a secret for AppRole logins as a user or the account root" },
 
-    { "key-uses",         NULL,                     { "KeyId" },                       { NULL },                             "show when each version of a key was last used, and for what" },
+    { "key-uses",         NULL,                     { "KeyId" },                       { NULL },                             "show the versions of a key: last uses, and what the token leaves to us" },
     { "key-policy reset", "ResetKeyPolicy",         { "KeyId" },                       { NULL },                             "give a key its default policy back" },
     { "explain",          NULL,                     { NULL },                          { "As", "Action", "Key", "Context", "SourceIp" }, "say why something is allowed or not" },
     { "lint",             NULL,                     { "PolicyDocument" },              { "Kind" },                           "check a policy without storing it" },

@@ -1,6 +1,9 @@
 #include "hsmkms/admin/parts.h"
 
-/* Which versions of a key are still asked for: what GetKeyLastUsage does not tell apart. */
+/*
+ * The versions of a key: which are still asked for, what GetKeyLastUsage does not tell apart, and
+ * what was or is done outside of the token for them.
+ */
 
 static json_t *use_json(const struct version *version)
 {
@@ -13,19 +16,23 @@ static json_t *use_json(const struct version *version)
                      "RequestId", uuid_format(&use.request_id).text);
 }
 
+static json_t *version_json(const struct key *key, const struct version *version)
+{
+    const struct version_record *const record = &version->record;
+
+    return json_pack("{s:I, s:s, s:s, s:s, s:b, s:s?, s:s?, s:o}", "Number",
+                     (json_int_t)record->number, "VersionId", uuid_format(&record->id).text,
+                     "KeyMaterialId", version->material_id, "State", record->state, "Current",
+                     version == key_current(key), "Imported", record->imported, "Padding",
+                     record->padding, "LastUse", use_json(version));
+}
+
 static json_t *versions_json(const struct key *key)
 {
     json_t *const versions = json_array();
 
-    for (size_t i = 0; i < key->version_count; i++) {
-        const struct version *const version = &key->versions[i];
-        (void)json_array_append_new(
-            versions, json_pack("{s:I, s:s, s:s, s:s, s:b, s:o}", "Number",
-                                (json_int_t)version->record.number, "VersionId",
-                                uuid_format(&version->record.id).text, "KeyMaterialId",
-                                version->material_id, "State", version->record.state, "Current",
-                                version == key_current(key), "LastUse", use_json(version)));
-    }
+    for (size_t i = 0; i < key->version_count; i++)
+        (void)json_array_append_new(versions, version_json(key, &key->versions[i]));
     return versions;
 }
 

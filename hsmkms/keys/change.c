@@ -181,6 +181,16 @@ int change_save(struct change *change, struct kms_error *err)
     return commit_staged(change, err);
 }
 
+static int describe_padding(const struct key *key, struct token *token,
+                            struct version_record *record, struct kms_error *err)
+{
+    bool outside = false;
+
+    if (keyspec_pads_outside(token, key->spec, key->usage, &outside, err) < 0)
+        return -1;
+    return outside ? record_set_text(&record->padding, "Host", err) : 0;
+}
+
 /* material: NULL where the token makes it. */
 static int bring_version(struct change *change, const char *reason,
                          const struct change_material *material, struct kms_error *err)
@@ -190,6 +200,7 @@ static int bring_version(struct change *change, const char *reason,
 
     if (key_store_hold(change->keyring, change->next, &held, err) < 0 ||
         draft_version(change, reason, &record, err) < 0 ||
+        describe_padding(change->next, held.token, &record, err) < 0 ||
         (material && change_describe_import(&record, material, err) < 0) ||
         change_put_version(change, &record, err) < 0 || change_save(change, err) < 0)
         return -1;

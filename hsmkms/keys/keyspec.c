@@ -135,23 +135,44 @@ static bool is_enough(enum spec_usage usage, enum token_support support)
     return support == TOKEN_WITHIN || (support == TOKEN_BY_RAW && usage == USAGE_ENCRYPT_DECRYPT);
 }
 
-int keyspec_supported(struct token *token, const struct keyspec *spec, enum spec_usage usage,
-                      bool *ret, struct kms_error *err)
+/* The least that a token can do of the algorithms that a usage needs; LACKS < BY_RAW < WITHIN. */
+static int least_support(struct token *token, const struct keyspec *spec, enum spec_usage usage,
+                         enum token_support *ret, struct kms_error *err)
 {
-    bool supported = spec->type != SPEC_UNOFFERED && keyspec_allows(spec, usage);
-
-    if (spec->type == SPEC_AES) { /* a token that lacks it is not opened */
-        *ret = supported;
-        return 0;
-    }
-    for (const struct algorithm *const *row = spec->algorithms[usage]; supported && *row; row++) {
+    *ret = TOKEN_WITHIN;
+    for (const struct algorithm *const *row = spec->algorithms[usage]; *row; row++) {
         enum token_support support = TOKEN_LACKS;
+
         if ((*row)->unoffered)
             continue;
         if (token_supports(token, spec->kind, (*row)->token, &support, err) < 0)
             return -1;
-        supported = is_enough(usage, support);
+        if (support < *ret)
+            *ret = support;
     }
-    *ret = supported;
+    return 0;
+}
+
+int keyspec_supported(struct token *token, const struct keyspec *spec, enum spec_usage usage,
+                      bool *ret, struct kms_error *err)
+{
+    const bool offered = spec->type != SPEC_UNOFFERED && keyspec_allows(spec, usage);
+    enum token_support least = TOKEN_WITHIN;
+
+    /* a token that lacks AES is not opened */
+    if (offered && spec->type != SPEC_AES && least_support(token, spec, usage, &least, err) < 0)
+        return -1;
+    *ret = offered && is_enough(usage, least);
+    return 0;
+}
+
+int keyspec_pads_outside(struct token *token, const struct keyspec *spec, enum spec_usage usage,
+                         bool *ret, struct kms_error *err)
+{
+    enum token_support least = TOKEN_WITHIN;
+
+    if (spec->type == SPEC_PAIR && least_support(token, spec, usage, &least, err) < 0)
+        return -1;
+    *ret = least == TOKEN_BY_RAW;
     return 0;
 }

@@ -58,6 +58,7 @@ static const struct column version_columns[] = {
     { "public_key",           AT(BLOB, version, public_key) },
     { "reserved",             AT(INT,  version, reserved) },
     { "imported",             AT(TEXT, version, imported) },
+    { "padding",              AT(TEXT, version, padding) },
     { "description",          AT(TEXT, version, description) },
     { "valid_to_ms",          AT(INT,  version, valid_to_ms) },
 };
@@ -266,7 +267,8 @@ static const char *const migrations[SCHEMA_VERSION][STEP_PARTS] = { {
     "CREATE TABLE key_version (id BLOB NOT NULL PRIMARY KEY, key_id BLOB NOT NULL,"
     " number INTEGER NOT NULL, state TEXT, reason TEXT, created_ms INTEGER NOT NULL,"
     " rotated_ms INTEGER NOT NULL, canary BLOB NOT NULL, public_key BLOB NOT NULL,"
-    " reserved INTEGER NOT NULL, imported TEXT, description TEXT, valid_to_ms INTEGER NOT NULL, "
+    " reserved INTEGER NOT NULL, imported TEXT, padding TEXT, description TEXT,"
+    " valid_to_ms INTEGER NOT NULL, "
     TRAILER OPTIONS
 
     "CREATE TABLE alias (name TEXT NOT NULL, region TEXT NOT NULL, key_id BLOB NOT NULL,"

@@ -58,6 +58,8 @@ struct version_record {
     struct buf public_key; /* of pairs, as the token gave it; else empty */
     int64_t reserved;   /* GCM invocations that may have been used */
     char *imported;     /* where its wrapping was taken off, "Host"; NULL: made in the token */
+    char *padding;      /* where RSA paddings are undone that its token lacked when the pair was made,
+                           "Host", and then the pair may do the raw operation; NULL: in the token */
     char *description;  /* of imported material; NULL: none */
     int64_t valid_to_ms; /* when imported material expires */
 };
