@@ -25,9 +25,6 @@ enum pair_try {
     PAIR_TRIES
 };
 
-/* "wrapping it" */
-const char *pair_try_name(enum pair_try which);
-
 /* What was learnt of one kind and use. */
 struct pair_probe {
     enum token_support support[TOKEN_ALGORITHMS];

@@ -133,11 +133,6 @@ static const struct {
 };
 /* clang-format on */
 
-const char *pair_try_name(enum pair_try which)
-{
-    return tries[which].name;
-}
-
 /* On a session without an open operation, which would refuse for its own reasons. */
 static int try_one(struct token *token, enum pair_try which, struct trial *trial, bool *ret_refused,
                    struct kms_error *err)

@@ -81,56 +81,19 @@ int sha256_of(struct span bytes, uint8_t ret[SHA256_LEN], struct kms_error *err)
     return 0;
 }
 
-int hmac_key_init(struct hmac_key *ret, struct span key, struct kms_error *err)
+int hmac_sha256(struct span key, struct span bytes, uint8_t ret[SHA256_LEN], struct kms_error *err)
 {
-    /* a NULL pointer would mean "keep the key" */
-    static const uint8_t nothing[1];
+    static const uint8_t nothing[1]; /* a NULL pointer would mean "keep the key" */
+    size_t len = 0;
 
     fetch_once();
     EVP_MAC_CTX *const ctx = fetched.hmac ? EVP_MAC_CTX_dup(fetched.hmac) : NULL;
-    if (ctx == NULL || EVP_MAC_init(ctx, key.len ? key.ptr : nothing, key.len, NULL) != 1) {
-        EVP_MAC_CTX_free(ctx);
-        return broken(err, "HMAC init");
-    }
-    ret->ctx = ctx;
-    return 0;
-}
-
-/* Ends a MAC that was begun. */
-static int finish(EVP_MAC_CTX *ctx, struct span bytes, uint8_t ret[SHA256_LEN],
-                  struct kms_error *err)
-{
-    size_t len = 0;
-
-    if (ctx == NULL || EVP_MAC_update(ctx, bytes.ptr, bytes.len) != 1 ||
-        EVP_MAC_final(ctx, ret, &len, SHA256_LEN) != 1 || len != SHA256_LEN)
-        return broken(err, "HMAC");
-    return 0;
-}
-
-int hmac_key_sign(const struct hmac_key *key, struct span bytes, uint8_t ret[SHA256_LEN],
-                  struct kms_error *err)
-{
-    EVP_MAC_CTX *const ctx = EVP_MAC_CTX_dup(key->ctx);
-    const int done = finish(ctx, bytes, ret, err);
+    const bool good = ctx && EVP_MAC_init(ctx, key.len ? key.ptr : nothing, key.len, NULL) == 1 &&
+                      EVP_MAC_update(ctx, bytes.ptr, bytes.len) == 1 &&
+                      EVP_MAC_final(ctx, ret, &len, SHA256_LEN) == 1 && len == SHA256_LEN;
 
     EVP_MAC_CTX_free(ctx);
-    return done;
-}
-
-void hmac_key_done(struct hmac_key *key)
-{
-    EVP_MAC_CTX_free(key->ctx);
-    key->ctx = NULL;
-}
-
-int hmac_sha256(struct span key, struct span bytes, uint8_t ret[SHA256_LEN], struct kms_error *err)
-{
-    AUTO(hmac_key) keyed = { 0 };
-
-    if (hmac_key_init(&keyed, key, err) < 0)
-        return -1;
-    return finish(keyed.ctx, bytes, ret, err); /* used once: no copy */
+    return good ? 0 : broken(err, "HMAC");
 }
 
 bool equal_ct(struct span a, struct span b)

@@ -101,9 +101,6 @@ enum strength grant_strength(struct iam *iam, const struct uuid *key_id,
                              const struct condition_pair *pairs, size_t pair_count,
                              struct grant **ret_grant);
 
-/* True when this principal is the one that a grant names (grantee or retiring principal). */
-bool grant_names(const char *arn, const char *unique_id, const struct principal *caller);
-
 /*
  * A grant that lets the caller make this one: it is one of those by which grant_strength() allows
  * CreateGrant, has all its operations and a constraint that is no stricter. A reference, or NULL.

@@ -30,11 +30,6 @@ enum strength grant_match_principal(const char *arn, const char *unique_id,
     return strcmp(arn, caller->principal_arn) == 0 ? STRENGTH_ROLE : STRENGTH_NONE;
 }
 
-bool grant_names(const char *arn, const char *unique_id, const struct principal *caller)
-{
-    return grant_match_principal(arn, unique_id, caller) != STRENGTH_NONE;
-}
-
 static enum strength stronger(enum strength a, enum strength b)
 {
     return a > b ? a : b;

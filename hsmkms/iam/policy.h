@@ -73,9 +73,6 @@ void policy_warnings(const struct policy *policy, policy_warning_fn *each, void 
 typedef void policy_pin_fn(void *arg, const char *arn, const char *id);
 void policy_pins(const struct policy *policy, policy_pin_fn *each, void *arg);
 
-/* True when no Deny statement names one of these actions: a Deny pass may skip the policy. */
-bool policy_never_denies(const struct policy *policy, uint64_t action_bits);
-
 /* How strongly a statement's principal element names the caller; each is more than the one before.
  * Identity policies name nobody and everybody: DIRECT. */
 enum strength { STRENGTH_NONE, STRENGTH_ACCOUNT, STRENGTH_ROLE, STRENGTH_DIRECT };

@@ -224,8 +224,3 @@ void policy_ask_allow(const struct policy *policy, const struct policy_question 
     if (is_named(policy->allow_actions, question))
         ask(policy, question, policy->deny_count, policy->count, ret);
 }
-
-bool policy_never_denies(const struct policy *policy, uint64_t action_bits)
-{
-    return !(policy->deny_actions & action_bits);
-}

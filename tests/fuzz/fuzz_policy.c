@@ -91,20 +91,32 @@ static void demand_same(const struct policy_answer *a, const struct policy_answe
     demand(!(a->denied && a->allowed != STRENGTH_NONE));
 }
 
+static void ignore(void *arg, const char *where, const char *what)
+{
+    (void)arg;
+    (void)where;
+    (void)what;
+}
+
 static void ask(const struct policy *one, const struct policy *other,
                 const struct policy_question *question, bool small)
 {
-    const bool never_denies = policy_never_denies(one, (uint64_t)1 << question->action);
+    struct policy_question traced = *question; /* a trace passes over no statement */
     struct policy_answer first = { 0 }, second = { 0 };
 
+    traced.trace = ignore;
     policy_ask_deny(one, question, &first);
     policy_ask_deny(other, question, &second);
     demand_same(&first, &second);
-    demand(first.allowed == STRENGTH_NONE && (!first.denied || first.broken || !never_denies));
+    policy_ask_deny(one, &traced, &second);
+    demand_same(&first, &second);
+    demand(first.allowed == STRENGTH_NONE);
     demand(!small || !first.broken);
 
     policy_ask_allow(one, question, &first);
     policy_ask_allow(other, question, &second);
+    demand_same(&first, &second);
+    policy_ask_allow(one, &traced, &second);
     demand_same(&first, &second);
     demand(first.broken || !first.denied);
     demand(!small || !first.broken);

@@ -79,31 +79,42 @@ struct policy *compile_ok(enum policy_kind kind, const char *text)
     return policy;
 }
 
-static struct policy_question question_of(const struct principal *caller,
-                                          const struct policy_context *context)
+typedef void ask_fn(const struct policy *policy, const struct policy_question *question,
+                    struct policy_answer *ret);
+
+static void ignore(void *arg, const char *where, const char *what)
 {
-    return (struct policy_question){ .caller = caller,
-                                     .action = action_row("kms:Decrypt"),
-                                     .resource = KEY_ARN,
-                                     .context = context };
+    (void)arg;
+    (void)where;
+    (void)what;
+}
+
+static struct policy_answer ask(ask_fn *run, const struct policy *policy,
+                                const struct principal *caller,
+                                const struct policy_context *context)
+{
+    struct policy_question question = { .caller = caller,
+                                        .action = action_row("kms:Decrypt"),
+                                        .resource = KEY_ARN,
+                                        .context = context };
+    struct policy_answer answer, traced;
+
+    run(policy, &question, &answer);
+    question.trace = ignore;
+    run(policy, &question, &traced);
+    CHECK(traced.denied == answer.denied && traced.allowed == answer.allowed &&
+          traced.broken == answer.broken && traced.statement == answer.statement);
+    return answer;
 }
 
 struct policy_answer ask_allow(const struct policy *policy, const struct principal *caller,
                                const struct policy_context *context)
 {
-    const struct policy_question question = question_of(caller, context);
-    struct policy_answer answer;
-
-    policy_ask_allow(policy, &question, &answer);
-    return answer;
+    return ask(policy_ask_allow, policy, caller, context);
 }
 
 struct policy_answer ask_deny(const struct policy *policy, const struct principal *caller,
                               const struct policy_context *context)
 {
-    const struct policy_question question = question_of(caller, context);
-    struct policy_answer answer;
-
-    policy_ask_deny(policy, &question, &answer);
-    return answer;
+    return ask(policy_ask_deny, policy, caller, context);
 }

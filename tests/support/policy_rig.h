@@ -36,7 +36,8 @@ struct policy *compile_ok(enum policy_kind kind, const char *text);
 int compile(enum policy_kind kind, const struct principal_book *book, const char *text,
             struct policy **ret, struct kms_error *err);
 
-/* What a document answers to kms:Decrypt on KEY_ARN. */
+/* What a document answers to kms:Decrypt on KEY_ARN; the same with and without a trace, which shows
+ * that statements passed over unseen had nothing to say. */
 struct policy_answer ask_allow(const struct policy *policy, const struct principal *caller,
                                const struct policy_context *context);
 struct policy_answer ask_deny(const struct policy *policy, const struct principal *caller,

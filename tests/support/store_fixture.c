@@ -13,20 +13,18 @@ static int sign(void *ctx, struct span data, uint8_t ret[STORE_MAC_LEN], struct 
     struct store_fixture *const fixture = ctx;
 
     fixture->signed_count++;
-    return hmac_key_sign(&fixture->key, data, ret, err);
+    return hmac_sha256(fixture->key, data, ret, err);
 }
 
 void store_fixture_init(struct store_fixture *fixture)
 {
-    struct kms_error err = { 0 };
     const char *const base = getenv("TMPDIR");
 
-    *fixture = (struct store_fixture){ 0 };
+    *fixture = (struct store_fixture){ .key = SPAN_LITERAL("a key for tests") };
     (void)snprintf(fixture->dir, sizeof(fixture->dir), "%.40s/kms-store-XXXXXX",
                    base ? base : "/tmp");
     CHECK(mkdtemp(fixture->dir) != NULL);
     (void)snprintf(fixture->path, sizeof(fixture->path), "%s/db", fixture->dir);
-    CHECK_OK(hmac_key_init(&fixture->key, SPAN_LITERAL("a key for tests"), &err), err);
     fixture->mac = (struct store_mac){ .sign = sign, .ctx = fixture };
 }
 
@@ -44,7 +42,6 @@ void remove_database(const char *path)
 void store_fixture_done(struct store_fixture *fixture)
 {
     remove_database(fixture->path);
-    hmac_key_done(&fixture->key);
     assert_int_equal(rmdir(fixture->dir), 0); /* tests leave nothing */
 }
 

@@ -9,7 +9,7 @@
 
 struct store_fixture {
     char dir[64], path[96];
-    struct hmac_key key;
+    struct span key; /* of the MAC: a literal */
     struct store_mac mac;
     unsigned long signed_count;
 };

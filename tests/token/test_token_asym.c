@@ -38,8 +38,8 @@ static void print_refusals(struct asym_rig *rig)
 
             for (enum pair_try i = 0; memory->known && i < PAIR_TRIES; i++)
                 if (asym_can(rig, kind, use) && !memory->probe.refuses[i])
-                    printf("  %s that %s: does not refuse %s\n", token_kind_name(kind),
-                           token_use_name(use), pair_try_name(i));
+                    printf("  %s that %s: does not refuse pair_try %d\n", token_kind_name(kind),
+                           token_use_name(use), (int)i);
         }
     }
 }

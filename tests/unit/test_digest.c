@@ -62,21 +62,6 @@ static void test_hmac_rfc4231(void **state)
     }
 }
 
-static void test_hmac_key_signs_twice_alike(void **state)
-{
-    struct kms_error err = { 0 };
-    uint8_t first[SHA256_LEN], second[SHA256_LEN], other[SHA256_LEN];
-    AUTO(hmac_key) key = { 0 };
-
-    (void)state;
-    CHECK_OK(hmac_key_init(&key, SPAN_LITERAL("key"), &err), err);
-    CHECK_OK(hmac_key_sign(&key, SPAN_LITERAL("data"), first, &err), err);
-    CHECK_OK(hmac_key_sign(&key, SPAN_LITERAL("other"), other, &err), err);
-    CHECK_OK(hmac_key_sign(&key, SPAN_LITERAL("data"), second, &err), err);
-    assert_memory_equal(first, second, SHA256_LEN);
-    assert_memory_not_equal(first, other, SHA256_LEN);
-}
-
 static void test_hmac_empty_key_is_not_the_last_key(void **state)
 {
     struct kms_error err = { 0 };
@@ -102,7 +87,6 @@ int main(void)
         cmocka_unit_test(test_sha256_examples),
         cmocka_unit_test(test_sha256_in_pieces_equals_whole),
         cmocka_unit_test(test_hmac_rfc4231),
-        cmocka_unit_test(test_hmac_key_signs_twice_alike),
         cmocka_unit_test(test_hmac_empty_key_is_not_the_last_key),
         cmocka_unit_test(test_equal_ct),
     };

@@ -389,7 +389,6 @@ static int write_against_a_limit(struct store_fixture *fixture)
         store_verify(store, &err) < 0)
         return 7;
     store_close(store);
-    hmac_key_done(&fixture->key);
     return 0;
 }
 
