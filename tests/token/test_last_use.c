@@ -51,19 +51,17 @@ static size_t save(void)
     return saved;
 }
 
-/* A keyring as the next start would read it. */
-static struct keyring reopened(void)
+/* A keyring as the next start would read it; in place, because it points at itself. */
+static void reopen(struct keyring *ret)
 {
     const struct installation_record installation = { .id = rig.keyring.installation,
                                                       .account = rig.keyring.account };
-    struct keyring again;
     struct kms_error err = { 0 };
     unsigned strangers = 0;
 
-    CHECK_OK(keyring_open(&again, rig.below.token, rig.below.store, &rig.clock, rig.keyring.limits,
+    CHECK_OK(keyring_open(ret, rig.below.token, rig.below.store, &rig.clock, rig.keyring.limits,
                           &installation, "us-east-1", &strangers, &err),
              err);
-    return again;
 }
 
 static void test_nothing_used_nothing_written(void **state)
@@ -111,7 +109,8 @@ static void test_more_than_one_transaction(void **state)
     assert_int_equal(save(), MANY);
     assert_int_equal(store_sequence(rig.below.store), before + 2);
 
-    struct keyring again = reopened();
+    struct keyring again;
+    reopen(&again);
     for (size_t i = 0; i < MANY; i++) {
         struct uuid id;
         CHECK(uuid_parse(span_text(ids[i].text), &id));
@@ -175,7 +174,8 @@ static void test_deleted_key(void **state)
     CHECK(worker_round(rig.api) >= 1);
     rig_refused(&rig, KMS_ERR_NOT_FOUND, NULL, "GetKeyLastUsage", "{'KeyId':'%s'}", id.text);
     (void)save();
-    struct keyring again = reopened();
+    struct keyring again;
+    reopen(&again);
     keyring_close(&again);
     rig.clock.fixed_ms = now;
 }
@@ -207,7 +207,8 @@ static void test_saving_beside_calls(void **state)
         CHECK(pthread_join(threads[i], NULL) == 0);
     (void)save();
 
-    struct keyring again = reopened();
+    struct keyring again;
+    reopen(&again);
     struct key *const key = key_of(id.text);
     struct key *const read = catalog_find(again.catalog, &key->record.id);
     CHECK(read && key_last_use(key, &told) && key_last_use(read, &written));
