@@ -536,5 +536,5 @@ int main(void)
         cmocka_unit_test(test_client_cert_refuses_costly_keys),
         cmocka_unit_test(test_trust_changed_certificates),
     };
-    return cmocka_run_group_tests(tests, make_fixture, drop_fixture);
+    return run_group(tests, ARRAY_LEN(tests), make_fixture, drop_fixture, NULL);
 }

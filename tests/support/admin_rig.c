@@ -11,15 +11,16 @@
 
 static const struct log quiet = { .level = LOG_LEVEL_ERROR };
 
-void admin_rig_up(struct admin_rig *rig)
+int admin_rig_up(void **state)
 {
+    struct admin_rig *const rig = *state;
     struct kms_error err = { 0 };
     struct audit_tail unused;
 
     *rig = (struct admin_rig){ 0 };
     iam_rig_up(&rig->iam);
-    (void)snprintf(rig->socket, sizeof(rig->socket), "%s/admin.sock", rig->iam.dir);
-    (void)snprintf(rig->audit_dir, sizeof(rig->audit_dir), "%s/audit", rig->iam.dir);
+    (void)snprintf(rig->socket, sizeof(rig->socket), "%s/admin.sock", rig->iam.softhsm.dir);
+    (void)snprintf(rig->audit_dir, sizeof(rig->audit_dir), "%s/audit", rig->iam.softhsm.dir);
     CHECK(mkdir(rig->audit_dir, 0700) == 0);
     const struct audit_config config = {
         .dir = rig->audit_dir, .segment_bytes = 1 << 24, .segment_seconds = 3600, .queue = 64
@@ -27,13 +28,17 @@ void admin_rig_up(struct admin_rig *rig)
     CHECK_OK(audit_open(&config, &rig->trail, &unused, &err), err);
     rig->keyring.catalog = catalog_new();
     CHECK(rig->keyring.catalog != NULL);
+    return 0;
 }
 
-void admin_rig_down(struct admin_rig *rig)
+int admin_rig_down(void **state)
 {
+    struct admin_rig *const rig = *state;
+
     audit_close(rig->trail);
     catalog_free(rig->keyring.catalog);
     iam_rig_down(&rig->iam);
+    return 0;
 }
 
 struct admin_config admin_rig_config(struct admin_rig *rig, const char *path)
@@ -51,22 +56,26 @@ struct admin_config admin_rig_config(struct admin_rig *rig, const char *path)
                                                 .started_us = clock_mono_us() } };
 }
 
-void admin_rig_begin(struct admin_rig *rig)
+int admin_rig_begin(void **state)
 {
+    struct admin_rig *const rig = *state;
     struct kms_error err = { 0 };
 
     iam_rig_begin(&rig->iam);
     const struct admin_config config = admin_rig_config(rig, rig->socket);
     CHECK_OK(admin_start(&config, &rig->admin, &err), err);
+    return 0;
 }
 
-void admin_rig_end(struct admin_rig *rig)
+int admin_rig_end(void **state)
 {
+    struct admin_rig *const rig = *state;
     struct stat unused;
 
     admin_stop(rig->admin);
     rig->admin = NULL;
     CHECK(stat(rig->socket, &unused) != 0 && errno == ENOENT);
+    return 0;
 }
 
 int admin_rig_call(const struct admin_rig *rig, const char *command, const char *field,

@@ -15,12 +15,12 @@ struct admin_rig {
 };
 
 /* Token and trail: once, before any thread exists. Fails the test when it cannot. */
-void admin_rig_up(struct admin_rig *rig);
-void admin_rig_down(struct admin_rig *rig);
+int admin_rig_up(void **state);
+int admin_rig_down(void **state);
 
 /* A new database and the socket in front of it. */
-void admin_rig_begin(struct admin_rig *rig);
-void admin_rig_end(struct admin_rig *rig);
+int admin_rig_begin(void **state);
+int admin_rig_end(void **state);
 
 /* What admin_start takes for a socket at another path. */
 struct admin_config admin_rig_config(struct admin_rig *rig, const char *path);

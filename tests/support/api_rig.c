@@ -39,8 +39,9 @@ static void make_tester(struct api_rig *rig)
     CHECK(rig->tester != NULL);
 }
 
-void api_rig_up(struct api_rig *rig)
+int api_rig_up(void **state)
 {
+    struct api_rig *const rig = *state;
     struct kms_error err = { 0 };
     struct audit_tail tail;
 
@@ -49,7 +50,7 @@ void api_rig_up(struct api_rig *rig)
     iam_rig_begin(&rig->below);
     open_keyring(rig);
 
-    (void)snprintf(rig->audit_dir, sizeof(rig->audit_dir), "%s/audit", rig->below.dir);
+    (void)snprintf(rig->audit_dir, sizeof(rig->audit_dir), "%s/audit", rig->below.softhsm.dir);
     CHECK(mkdir(rig->audit_dir, 0700) == 0);
     const struct audit_config trail = {
         .dir = rig->audit_dir, .segment_bytes = 1 << 26, .segment_seconds = 3600, .queue = 64
@@ -63,15 +64,19 @@ void api_rig_up(struct api_rig *rig)
                                        .due_check_s = 60 };
     CHECK_OK(api_new(&config, &rig->api, &err), err);
     make_tester(rig);
+    return 0;
 }
 
-void api_rig_down(struct api_rig *rig)
+int api_rig_down(void **state)
 {
+    struct api_rig *const rig = *state;
+
     identity_unref(rig->tester);
     api_free(rig->api);
     audit_close(rig->audit);
     keyring_close(&rig->keyring);
     iam_rig_down(&rig->below);
+    return 0;
 }
 
 void outcome_done(struct outcome *outcome)

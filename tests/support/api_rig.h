@@ -18,8 +18,8 @@ struct api_rig {
     struct identity *tester; /* who calls */
 };
 
-void api_rig_up(struct api_rig *rig);
-void api_rig_down(struct api_rig *rig);
+int api_rig_up(void **state);
+int api_rig_down(void **state);
 
 /* How a call ended. */
 struct outcome {

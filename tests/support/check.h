@@ -12,6 +12,14 @@
 #include "hsmkms/base/error.h"
 #include "hsmkms/base/span.h"
 
+/*
+ * Runs a program's tests between a set-up and a tear-down of them all, which find rig in *state, as
+ * the tests do. Not zero when anything failed, the tear-down too, which cmocka's own result leaves
+ * out.
+ */
+int run_group(const struct CMUnitTest *tests, size_t count, CMFixtureFunction set_up,
+              CMFixtureFunction tear_down, void *rig);
+
 #define CHECK(expression) assert_true(expression)
 
 /* The call succeeded; else shows what it said. */

@@ -5,23 +5,26 @@
 
 #include "tests/support/check.h"
 
-void directory_rig_up(struct directory_rig *rig)
+int directory_rig_up(void **state)
 {
+    struct directory_rig *const rig = *state;
     struct kms_error err = { 0 };
     uint8_t unused[TOKEN_CANARY_LEN];
 
     *rig = (struct directory_rig){ .mac_key = uuid_random() };
-    softhsm_init(&rig->softhsm);
-    const struct token_config config = softhsm_config(&rig->softhsm);
-    CHECK_OK(token_open(&config, &rig->token, &err), err);
+    rig->token = softhsm_open(&rig->softhsm);
     CHECK_OK(token_key_generate(rig->token, TOKEN_HMAC, &rig->mac_key, "mac", unused, &err), err);
+    return 0;
 }
 
-void directory_rig_down(struct directory_rig *rig)
+int directory_rig_down(void **state)
 {
+    struct directory_rig *const rig = *state;
+
     directory_rig_close(rig);
     token_close(rig->token);
     softhsm_done(&rig->softhsm);
+    return 0;
 }
 
 static int sign(void *ctx, struct span data, uint8_t ret[STORE_MAC_LEN], struct kms_error *err)

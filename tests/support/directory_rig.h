@@ -23,8 +23,8 @@ struct directory_rig {
 };
 
 /* Makes the token; before any thread exists. Fails the test when it cannot. */
-void directory_rig_up(struct directory_rig *rig);
-void directory_rig_down(struct directory_rig *rig);
+int directory_rig_up(void **state);
+int directory_rig_down(void **state);
 
 CHECKED int directory_rig_open(struct directory_rig *rig, struct kms_error *err);
 void directory_rig_close(struct directory_rig *rig);

@@ -6,11 +6,12 @@
  */
 
 #include "hsmkms/iam/access_key.h"
+#include "tests/support/softhsm.h"
 
 #define RIG_ACCOUNT "111122223333"
 
 struct iam_rig {
-    char dir[256];
+    struct softhsm softhsm;
     char database[300]; /* path; another one for each iam_rig_begin */
     unsigned databases;
     struct token *token;
@@ -22,9 +23,13 @@ struct iam_rig {
     struct iam *iam;
 };
 
-/* Makes folder and token; before any thread exists. Fails the test when it cannot. */
+/* Makes the token; before any thread exists. Fails the test when it cannot. */
 void iam_rig_up(struct iam_rig *rig);
 void iam_rig_down(struct iam_rig *rig);
+
+/* The same around a group of tests. */
+int iam_rig_group_up(void **state);
+int iam_rig_group_down(void **state);
 
 /* Opens and closes database and iam, as a start and an end of the daemon would. */
 CHECKED int iam_rig_open(struct iam_rig *rig, struct kms_error *err);

@@ -38,8 +38,9 @@ void keys_rig_restart(struct keys_rig *rig)
     CHECK_OK(keys_rig_start(rig, &err), err);
 }
 
-void keys_rig_up(struct keys_rig *rig)
+int keys_rig_up(void **state)
 {
+    struct keys_rig *const rig = *state;
     static char account[] = "111122223333"; /* never written to */
     struct kms_error err = { 0 };
     uint8_t unused[TOKEN_CANARY_LEN];
@@ -53,16 +54,18 @@ void keys_rig_up(struct keys_rig *rig)
                                           .on_demand_rotations = 25 } };
     rig->installation = (struct installation_record){ .id = uuid_random(), .account = account };
     rig->installation.meta_mac_key = rig->mac_key;
-    softhsm_init(&rig->softhsm);
-    const struct token_config config = softhsm_config(&rig->softhsm);
-    CHECK_OK(token_open(&config, &rig->token, &err), err);
+    rig->token = softhsm_open(&rig->softhsm);
     CHECK_OK(token_key_generate(rig->token, TOKEN_HMAC, &rig->mac_key, "mac", unused, &err), err);
     CHECK_OK(keys_rig_start(rig, &err), err);
+    return 0;
 }
 
-void keys_rig_down(struct keys_rig *rig)
+int keys_rig_down(void **state)
 {
+    struct keys_rig *const rig = *state;
+
     keys_rig_stop(rig);
     token_close(rig->token);
     softhsm_done(&rig->softhsm);
+    return 0;
 }

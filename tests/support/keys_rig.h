@@ -18,13 +18,13 @@ struct keys_rig {
     struct keyring_limits limits;
     struct store *store;
     struct keyring keyring;
-    unsigned strangers; /* of the last start */
+    unsigned strangers;  /* of the last start */
     const char *regions; /* that the next start serves; NULL: us-east-1 */
 };
 
 /* Makes token and database and opens both; ends the test program when it cannot. */
-void keys_rig_up(struct keys_rig *rig);
-void keys_rig_down(struct keys_rig *rig);
+int keys_rig_up(void **state);
+int keys_rig_down(void **state);
 
 void keys_rig_stop(struct keys_rig *rig);
 CHECKED int keys_rig_start(struct keys_rig *rig, struct kms_error *err);

@@ -161,6 +161,17 @@ struct token_config softhsm_config(const struct softhsm *softhsm)
                                   .call_time_ms = 20000 };
 }
 
+struct token *softhsm_open(struct softhsm *ret)
+{
+    struct kms_error err = { 0 };
+    struct token *token = NULL;
+
+    softhsm_init(ret);
+    const struct token_config config = softhsm_config(ret);
+    need(token_open(&config, &token, &err) == 0, err.message);
+    return token;
+}
+
 void softhsm_record_path(const struct softhsm *softhsm, char *ret, size_t size)
 {
     DIR *const dir = opendir(softhsm->tokens);

@@ -21,6 +21,9 @@ struct softhsm {
 void softhsm_init(struct softhsm *ret);
 void softhsm_done(struct softhsm *softhsm);
 
+/* The same, and opens the token by softhsm_config(). */
+struct token *softhsm_open(struct softhsm *ret);
+
 /*
  * Makes a further token with the same PINs in the same directory, by a module that is not in use:
  * one lists its tokens when it starts.

@@ -732,20 +732,6 @@ static void test_changes_beside_readers(void **state)
     }
 }
 
-static int up(void **state)
-{
-    (void)state;
-    iam_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    iam_rig_down(&rig);
-    return 0;
-}
-
 #define TEST(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -775,5 +761,5 @@ int main(void)
         TEST(test_each_is_in_order),
         TEST(test_changes_beside_readers),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), iam_rig_group_up, iam_rig_group_down, &rig);
 }

@@ -12,20 +12,6 @@
 
 static struct admin_rig rig;
 
-static int begin(void **state)
-{
-    (void)state;
-    admin_rig_begin(&rig);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    admin_rig_end(&rig);
-    return 0;
-}
-
 static void make_user(const char *name)
 {
     struct kms_error err = { 0 };
@@ -249,21 +235,7 @@ static void test_change_that_cannot_be_audited(void **state)
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-static int up(void **state)
-{
-    (void)state;
-    admin_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    admin_rig_down(&rig);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, admin_rig_begin, admin_rig_end)
 
 int main(void)
 {
@@ -276,5 +248,5 @@ int main(void)
         TEST(test_change_that_cannot_be_audited),
     };
 
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), admin_rig_up, admin_rig_down, &rig);
 }

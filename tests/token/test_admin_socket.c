@@ -16,20 +16,6 @@
 
 static struct admin_rig rig;
 
-static int begin(void **state)
-{
-    (void)state;
-    admin_rig_begin(&rig);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    admin_rig_end(&rig);
-    return 0;
-}
-
 /* Sends bytes as they are and gives what comes back. */
 static void exchange(struct span bytes, struct buf *ret)
 {
@@ -263,15 +249,15 @@ static void test_other_users_are_refused(void **state)
     (void)state;
     if (!stranger.present)
         skip();
-    (void)snprintf(dir, sizeof(dir), "%s", rig.iam.dir);
+    (void)snprintf(dir, sizeof(dir), "%s", rig.iam.softhsm.dir);
     CHECK(write(stranger.orders, dir, sizeof(dir)) == sizeof(dir));
-    CHECK(chmod(rig.iam.dir, 0711) == 0);
+    CHECK(chmod(rig.iam.softhsm.dir, 0711) == 0);
     stranger_tries(report);
     assert_string_equal(report, "EACCES"); /* the socket's own mode */
 
     CHECK(chmod(rig.socket, 0666) == 0);
     stranger_tries(report);
-    CHECK(chmod(rig.iam.dir, 0700) == 0);
+    CHECK(chmod(rig.iam.softhsm.dir, 0700) == 0);
     CHECK(strncmp(report, "{\"Error\":{\"Code\":\"AccessDeniedException\"", 39) == 0);
 }
 
@@ -290,7 +276,7 @@ static void test_start_leaves_what_is_not_its_own(void **state)
     json_auto_t *still_there = NULL;
     CHECK_OK(admin_rig_call(&rig, "status", NULL, NULL, &still_there, &err), err);
 
-    (void)snprintf(path, sizeof(path), "%s/pin", rig.iam.dir);
+    (void)snprintf(path, sizeof(path), "%s/pin", rig.iam.softhsm.dir);
     config = admin_rig_config(&rig, path); /* a file */
     CHECK_FAILS(admin_start(&config, &second, &err), err, KMS_ERR_CONFIG);
     CHECK(stat(path, &status) == 0);
@@ -314,7 +300,8 @@ static void test_start_replaces_a_dead_socket(void **state)
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     (void)state;
-    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/dead.sock", rig.iam.dir);
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/dead.sock",
+                   rig.iam.softhsm.dir);
     CHECK(bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0);
     CHECK(close(fd) == 0);
     const struct admin_config config = admin_rig_config(&rig, address.sun_path);
@@ -339,17 +326,9 @@ static void test_client_without_a_daemon(void **state)
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-static int up(void **state)
-{
-    (void)state;
-    admin_rig_up(&rig);
-    return 0;
-}
-
 static int down(void **state)
 {
-    (void)state;
-    admin_rig_down(&rig);
+    CHECK(admin_rig_down(state) == 0);
     if (stranger.present) {
         (void)close(stranger.orders);
         CHECK(waitpid(stranger.pid, NULL, 0) == stranger.pid);
@@ -358,7 +337,7 @@ static int down(void **state)
     return 0;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, admin_rig_begin, admin_rig_end)
 
 int main(void)
 {
@@ -376,5 +355,5 @@ int main(void)
     };
 
     fork_stranger();
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), admin_rig_up, down, &rig);
 }

@@ -11,20 +11,6 @@
 
 static struct api_rig rig;
 
-static int set_up(void **state)
-{
-    (void)state;
-    api_rig_up(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    api_rig_down(&rig);
-    return 0;
-}
-
 static void test_create_key_answer(void **state)
 {
     (void)state;
@@ -318,5 +304,5 @@ int main(void)
         cmocka_unit_test(test_data_key_and_random_refusals),
         cmocka_unit_test(test_dry_run),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return run_group(tests, ARRAY_LEN(tests), api_rig_up, api_rig_down, &rig);
 }

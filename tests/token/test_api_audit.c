@@ -11,20 +11,6 @@
 
 static struct api_rig rig;
 
-static int set_up(void **state)
-{
-    (void)state;
-    api_rig_up(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    api_rig_down(&rig);
-    return 0;
-}
-
 static const json_t *record(const json_t *records, size_t from_end)
 {
     return json_array_get(records, json_array_size(records) - 1 - from_end);
@@ -230,5 +216,5 @@ int main(void)
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_undurable_record),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return run_group(tests, ARRAY_LEN(tests), api_rig_up, api_rig_down, &rig);
 }

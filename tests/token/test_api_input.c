@@ -10,20 +10,6 @@
 
 static struct api_rig rig;
 
-static int set_up(void **state)
-{
-    (void)state;
-    api_rig_up(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    api_rig_down(&rig);
-    return 0;
-}
-
 /* --- many callers at once --------------------------------------------------------------------- */
 
 struct caller {
@@ -148,7 +134,8 @@ static void check_types(const struct op *op, const json_t *good, const struct fi
     const enum field_kind kind = field->kind;
     const bool textual =
         kind == FIELD_STRING || kind == FIELD_ENUM || kind == FIELD_SECRET || kind == FIELD_BLOB;
-    const bool structured = kind == FIELD_CONTEXT || kind == FIELD_PRESENCE || kind == FIELD_CONSTRAINTS;
+    const bool structured =
+        kind == FIELD_CONTEXT || kind == FIELD_PRESENCE || kind == FIELD_CONSTRAINTS;
     const bool listed = kind == FIELD_STRINGS || kind == FIELD_TAGS;
 
     if (!textual)
@@ -232,5 +219,5 @@ int main(void)
         cmocka_unit_test(test_many_callers),
         cmocka_unit_test(test_bad_input_everywhere),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return run_group(tests, ARRAY_LEN(tests), api_rig_up, api_rig_down, &rig);
 }

@@ -6,20 +6,6 @@
 
 static struct api_rig rig;
 
-static int set_up(void **state)
-{
-    (void)state;
-    api_rig_up(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    api_rig_down(&rig);
-    return 0;
-}
-
 static void test_deletion(void **state)
 {
     const struct uuid_text id = rig_key(&rig);
@@ -262,5 +248,5 @@ int main(void)
         cmocka_unit_test(test_pages),           cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_tags_and_policy), cmocka_unit_test(test_managed_key),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return run_group(tests, ARRAY_LEN(tests), api_rig_up, api_rig_down, &rig);
 }

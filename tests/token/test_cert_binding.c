@@ -191,8 +191,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cert_binding_ends_with_its_user, begin, end),
     };
 
-    iam_rig_up(&rig);
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    iam_rig_down(&rig);
-    return failed;
+    return run_group(tests, ARRAY_LEN(tests), iam_rig_group_up, iam_rig_group_down, &rig);
 }

@@ -544,20 +544,6 @@ static void test_each_is_in_order(void **state)
     assert_string_equal(names.text, "1/u/Zoe 1/u/bob 1/r/app 4/u/bob ");
 }
 
-static int up(void **state)
-{
-    (void)state;
-    directory_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    directory_rig_down(&rig);
-    return 0;
-}
-
 #define TEST(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -581,5 +567,5 @@ int main(void)
         TEST(test_tag_limits),
         TEST(test_each_is_in_order),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), directory_rig_up, directory_rig_down, &rig);
 }

@@ -614,21 +614,6 @@ static void test_many_users(void **state)
                   (long long)(clock_mono_us() - replaced_us) * 1000 / MANY);
 }
 
-static int up(void **state)
-{
-    (void)state;
-    CHECK(fault_vfs_install());
-    directory_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    directory_rig_down(&rig);
-    return 0;
-}
-
 #define TEST(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -642,5 +627,7 @@ int main(void)
         TEST(test_lookups_during_changes),
         TEST(test_many_users),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    if (!fault_vfs_install())
+        return 1;
+    return run_group(tests, ARRAY_LEN(tests), directory_rig_up, directory_rig_down, &rig);
 }

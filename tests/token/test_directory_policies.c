@@ -505,20 +505,6 @@ static void test_root_of_others(void **state)
     CHECK(directory_root_enabled(rig.directory, RIG_TENANT));
 }
 
-static int up(void **state)
-{
-    (void)state;
-    directory_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    directory_rig_down(&rig);
-    return 0;
-}
-
 #define TEST(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -540,5 +526,5 @@ int main(void)
         TEST(test_root_break_glass_ends_by_the_clock),
         TEST(test_root_of_others),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), directory_rig_up, directory_rig_down, &rig);
 }

@@ -334,20 +334,6 @@ static void test_door_token_logins_make_room(void **state)
     stands_for(secret_span(&foreign), "alice", &other_id);
 }
 
-static int up(void **state)
-{
-    (void)state;
-    iam_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    iam_rig_down(&rig);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,5 +348,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_door_token_logins_make_room, begin, end),
     };
 
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), iam_rig_group_up, iam_rig_group_down, &rig);
 }

@@ -750,8 +750,5 @@ int main(void)
 
     if (!fault_vfs_install())
         return 1;
-    directory_rig_up(&rig);
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    directory_rig_down(&rig);
-    return failed;
+    return run_group(tests, ARRAY_LEN(tests), directory_rig_up, directory_rig_down, &rig);
 }

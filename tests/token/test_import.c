@@ -612,20 +612,6 @@ static void test_deletion_takes_all_materials(void **state)
     rig.clock.fixed_ms = begun_ms;
 }
 
-static int up(void **state)
-{
-    (void)state;
-    keys_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    keys_rig_down(&rig);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -647,5 +633,5 @@ int main(void)
         cmocka_unit_test(test_many_importers),
         cmocka_unit_test(test_deletion_takes_all_materials),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), keys_rig_up, keys_rig_down, &rig);
 }

@@ -82,8 +82,7 @@ static int set_up(void **state)
     const struct key_store_draft draft = { "elsewhere", CLUSTER, anchor };
     struct kms_error err = { 0 };
 
-    (void)state;
-    keys_rig_up(&rig);
+    CHECK(keys_rig_up(state) == 0);
     softhsm_copy_module(&rig.softhsm, module, sizeof(module));
     softhsm_add(&rig.softhsm, module, LABEL);
     for (size_t i = 0; i < ARRAY_LEN(configs); i++) { /* all but the first are never opened */
@@ -97,13 +96,6 @@ static int set_up(void **state)
     assert_int_equal(start_stores(ARRAY_LEN(configs)), 0);
     CHECK_OK(key_store_create(&rig.keyring, &draft, store, &err), err);
     connect_store();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    keys_rig_down(&rig);
     return 0;
 }
 
@@ -507,5 +499,5 @@ int main(void)
         cmocka_unit_test(test_cluster_ids),
         cmocka_unit_test(test_a_key_of_an_unknown_store_is_no_good_database), /* the last one */
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return run_group(tests, ARRAY_LEN(tests), set_up, keys_rig_down, &rig);
 }

@@ -13,20 +13,6 @@
 
 static struct api_rig rig;
 
-static int set_up(void **state)
-{
-    (void)state;
-    api_rig_up(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    api_rig_down(&rig);
-    return 0;
-}
-
 static struct key *key_of(const char *id)
 {
     struct uuid uuid;
@@ -250,5 +236,5 @@ int main(void)
     };
     if (!fault_vfs_install())
         return 1;
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return run_group(tests, ARRAY_LEN(tests), api_rig_up, api_rig_down, &rig);
 }

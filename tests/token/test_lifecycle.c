@@ -745,20 +745,6 @@ static int64_t reserved_in_database(const struct uuid *version)
     return wanted.reserved;
 }
 
-static int up(void **state)
-{
-    (void)state;
-    keys_rig_up(&rig);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    keys_rig_down(&rig);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -790,5 +776,5 @@ int main(void)
         cmocka_unit_test(test_lost_object_makes_the_key_unavailable_not_gone),
         cmocka_unit_test(test_unknown_objects_are_counted_and_left_alone),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), keys_rig_up, keys_rig_down, &rig);
 }

@@ -645,19 +645,9 @@ static void test_lost_material_is_missed_in_all_regions(void **state)
 
 static int up(void **state)
 {
-    (void)state;
-    keys_rig_up(&rig);
-    keys_rig_stop(&rig);
+    CHECK(keys_rig_up(state) == 0);
     rig.regions = HOME " " SECOND " " THIRD;
-    struct kms_error err = { 0 };
-    CHECK_OK(keys_rig_start(&rig, &err), err);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    keys_rig_down(&rig);
+    keys_rig_restart(&rig);
     return 0;
 }
 
@@ -683,5 +673,5 @@ int main(void)
         cmocka_unit_test(test_lost_material_is_missed_in_all_regions),
     };
 
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), up, keys_rig_down, &rig);
 }

@@ -564,5 +564,5 @@ int main(void)
         cmocka_unit_test(test_asym_extraction),
     };
 
-    return cmocka_run_group_tests(tests, asym_setup, asym_teardown);
+    return run_group(tests, ARRAY_LEN(tests), asym_setup, asym_teardown, NULL);
 }

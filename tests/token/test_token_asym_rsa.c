@@ -302,5 +302,5 @@ int main(void)
         cmocka_unit_test(test_rsa_raw_keeps_zeros),
     };
 
-    return cmocka_run_group_tests(tests, asym_setup, asym_teardown);
+    return run_group(tests, ARRAY_LEN(tests), asym_setup, asym_teardown, NULL);
 }

@@ -2,10 +2,9 @@
 
 #include "pkcs11/token_import.h"
 #include "tests/support/check.h"
-#include "tests/support/softhsm.h"
+#include "tests/support/token_rig.h"
 
-static struct softhsm softhsm;
-static struct token *token;
+static struct token_rig rig;
 
 static const struct {
     enum token_kind kind;
@@ -20,8 +19,8 @@ static void canary_of(enum token_kind kind, const struct uuid *id, uint8_t ret[T
 {
     struct kms_error err = { 0 };
 
-    CHECK_OK(kind == TOKEN_AES_GCM ? token_key_canary(token, id, ret, &err)
-                                   : token_mac_canary(token, kind, id, ret, &err),
+    CHECK_OK(kind == TOKEN_AES_GCM ? token_key_canary(rig.token, id, ret, &err)
+                                   : token_mac_canary(rig.token, kind, id, ret, &err),
              err);
 }
 
@@ -30,7 +29,7 @@ static struct uuid import(enum token_kind kind, struct span value)
     const struct uuid id = uuid_random();
     struct kms_error err = { 0 };
 
-    CHECK_OK(token_key_import(token, kind, value, &id, "imported", &err), err);
+    CHECK_OK(token_key_import(rig.token, kind, value, &id, "imported", &err), err);
     return id;
 }
 
@@ -43,9 +42,10 @@ static void test_import_makes_strict_keys_of_every_kind(void **state)
 
         assert_int_equal(token_key_bytes(kinds[i].kind), kinds[i].bytes);
         const struct uuid id = import(kinds[i].kind, span_of(value, kinds[i].bytes));
-        CHECK_OK(token_import_verify(token, kinds[i].kind, &id, &err), err);
-        CHECK_OK(token_key_destroy(token, &id, &err), err);
-        CHECK_FAILS(token_import_verify(token, kinds[i].kind, &id, &err), err, KMS_ERR_NOT_FOUND);
+        CHECK_OK(token_import_verify(rig.token, kinds[i].kind, &id, &err), err);
+        CHECK_OK(token_key_destroy(rig.token, &id, &err), err);
+        CHECK_FAILS(token_import_verify(rig.token, kinds[i].kind, &id, &err), err,
+                    KMS_ERR_NOT_FOUND);
     }
 }
 
@@ -58,10 +58,11 @@ static void test_import_and_generation_are_told_apart(void **state)
 
     (void)state;
     const struct uuid imported = import(TOKEN_AES_GCM, SPAN_ARRAY(value));
-    CHECK_OK(token_key_generate(token, TOKEN_AES_GCM, &made, "made", canary, &err), err);
-    CHECK_FAILS(token_key_verify(token, TOKEN_AES_GCM, &imported, &err), err, KMS_ERR_INTEGRITY);
-    CHECK_FAILS(token_import_verify(token, TOKEN_AES_GCM, &made, &err), err, KMS_ERR_INTEGRITY);
-    CHECK_FAILS(token_import_verify(token, TOKEN_HMAC_256, &imported, &err), err,
+    CHECK_OK(token_key_generate(rig.token, TOKEN_AES_GCM, &made, "made", canary, &err), err);
+    CHECK_FAILS(token_key_verify(rig.token, TOKEN_AES_GCM, &imported, &err), err,
+                KMS_ERR_INTEGRITY);
+    CHECK_FAILS(token_import_verify(rig.token, TOKEN_AES_GCM, &made, &err), err, KMS_ERR_INTEGRITY);
+    CHECK_FAILS(token_import_verify(rig.token, TOKEN_HMAC_256, &imported, &err), err,
                 KMS_ERR_INTEGRITY);
 }
 
@@ -81,7 +82,7 @@ static void test_imported_key_works(void **state)
     const struct uuid id = import(TOKEN_AES_GCM, SPAN_ARRAY(value));
     canary_of(TOKEN_AES_GCM, &id, canary);
     const struct token_key key = { id, SPAN_ARRAY(canary) };
-    CHECK_OK(token_encrypt(token, &key, iv, span_of(NULL, 0), span_of(value, 16), sealed, &err),
+    CHECK_OK(token_encrypt(rig.token, &key, iv, span_of(NULL, 0), span_of(value, 16), sealed, &err),
              err);
     CHECK_SPAN(SPAN_ARRAY(sealed), SPAN_ARRAY(expected));
 }
@@ -100,22 +101,22 @@ static void test_match_finds_the_key_with_the_value(void **state)
             known[j].id = import(kinds[i].kind, span_of(values[j], len));
             canary_of(kinds[i].kind, &known[j].id, canaries[j]);
             known[j].canary = SPAN_ARRAY(canaries[j]);
-            CHECK_OK(token_key_destroy(token, &known[j].id, &err), err); /* not needed for it */
+            CHECK_OK(token_key_destroy(rig.token, &known[j].id, &err), err); /* not needed for it */
         }
         for (size_t j = 0; j < 4; j++) {
-            CHECK_OK(token_key_match(token, kinds[i].kind, span_of(values[j], len), known, 3,
+            CHECK_OK(token_key_match(rig.token, kinds[i].kind, span_of(values[j], len), known, 3,
                                      &place, &err),
                      err);
             assert_int_equal(place, j);
         }
-        CHECK_OK(
-            token_key_match(token, kinds[i].kind, span_of(values[0], len), known, 0, &place, &err),
-            err);
+        CHECK_OK(token_key_match(rig.token, kinds[i].kind, span_of(values[0], len), known, 0,
+                                 &place, &err),
+                 err);
         assert_int_equal(place, 0);
         known[0].canary = span_of(NULL, 0);
-        CHECK_OK(
-            token_key_match(token, kinds[i].kind, span_of(values[0], len), known, 3, &place, &err),
-            err);
+        CHECK_OK(token_key_match(rig.token, kinds[i].kind, span_of(values[0], len), known, 3,
+                                 &place, &err),
+                 err);
         assert_int_equal(place, 3);
     }
 }
@@ -134,7 +135,7 @@ static unsigned objects(void)
     struct kms_error err = { 0 };
     unsigned count = 0;
 
-    CHECK_OK(token_inventory(token, count_one, &count, &err), err);
+    CHECK_OK(token_inventory(rig.token, count_one, &count, &err), err);
     return count;
 }
 
@@ -147,28 +148,10 @@ static void test_match_leaves_nothing(void **state)
 
     (void)state;
     for (int i = 0; i < 20; i++)
-        CHECK_OK(token_key_match(token, TOKEN_AES_GCM, SPAN_ARRAY(value), NULL, 0, &place, &err),
-                 err);
+        CHECK_OK(
+            token_key_match(rig.token, TOKEN_AES_GCM, SPAN_ARRAY(value), NULL, 0, &place, &err),
+            err);
     assert_int_equal(objects(), before);
-}
-
-static int up(void **state)
-{
-    struct kms_error err = { 0 };
-
-    (void)state;
-    softhsm_init(&softhsm);
-    const struct token_config config = softhsm_config(&softhsm);
-    CHECK_OK(token_open(&config, &token, &err), err);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    token_close(token);
-    softhsm_done(&softhsm);
-    return 0;
 }
 
 int main(void)
@@ -180,5 +163,5 @@ int main(void)
         cmocka_unit_test(test_match_finds_the_key_with_the_value),
         cmocka_unit_test(test_match_leaves_nothing),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), token_rig_up, token_rig_down, &rig);
 }

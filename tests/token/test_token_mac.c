@@ -152,5 +152,5 @@ int main(void)
         cmocka_unit_test(test_mac_refuses),
     };
 
-    return cmocka_run_group_tests(tests, asym_setup, asym_teardown);
+    return run_group(tests, ARRAY_LEN(tests), asym_setup, asym_teardown, NULL);
 }

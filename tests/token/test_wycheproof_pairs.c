@@ -8,11 +8,10 @@
 #include "hsmkms/crypto/rsa_numbers.h"
 #include "hsmkms/crypto/spki.h"
 #include "pkcs11/token_import.h"
-#include "tests/support/softhsm.h"
+#include "tests/support/token_rig.h"
 #include "tests/support/wycheproof.h"
 
-static struct softhsm softhsm;
-static struct token *token;
+static struct token_rig rig;
 
 /* A pair of the token for as long as the vectors in a row want it. */
 struct held {
@@ -28,7 +27,7 @@ static void drop(struct held *held)
     struct kms_error err = { 0 };
 
     if (held->value.len)
-        CHECK_OK(token_key_destroy(token, &held->id, &err), err);
+        CHECK_OK(token_key_destroy(rig.token, &held->id, &err), err);
     buf_done(&held->value);
     buf_done(&held->public_key);
 }
@@ -45,10 +44,11 @@ static void import(struct held *held, const struct token_private *numbers)
     struct kms_error err = { 0 };
     bool good = false;
 
-    CHECK_OK(token_pair_try(token, held->kind, held->use, numbers, public_key, &good, &err), err);
+    CHECK_OK(token_pair_try(rig.token, held->kind, held->use, numbers, public_key, &good, &err),
+             err);
     CHECK(good);
     held->id = uuid_random();
-    CHECK_OK(token_pair_import(token, held->kind, held->use, numbers, public_key, &held->id,
+    CHECK_OK(token_pair_import(rig.token, held->kind, held->use, numbers, public_key, &held->id,
                                "vector", &err),
              err);
 }
@@ -166,7 +166,7 @@ static bool agrees(const struct wycheproof *run, const struct held *held, struct
     AUTO(secret) shared = { 0 };
     AUTO(buf) expected = { 0 };
 
-    if (token_agree(token, held->kind, &key, peer, &shared, &err) < 0) {
+    if (token_agree(rig.token, held->kind, &key, peer, &shared, &err) < 0) {
         assert_string_equal(kms_err_name(err.code), kms_err_name(KMS_ERR_VALIDATION));
         CHECK(shared.ptr == NULL);
         return false;
@@ -253,9 +253,9 @@ static void sign(const struct held *held, const struct signing *row, struct span
     struct hash_value digest;
 
     CHECK_OK(hash_of(row->hash, message, &digest, &err), err);
-    CHECK_OK(
-        token_sign(token, held->kind, &key, row->algorithm, hash_span(&digest), &signature, &err),
-        err);
+    CHECK_OK(token_sign(rig.token, held->kind, &key, row->algorithm, hash_span(&digest), &signature,
+                        &err),
+             err);
     CHECK(verifies(held, row, hash_span(&digest), &signature));
     digest.bytes[0] ^= 1;
     CHECK(!verifies(held, row, hash_span(&digest), &signature));
@@ -358,10 +358,10 @@ static int decrypt(const struct padding_run *with, struct span sealed, struct se
     enum token_support support = TOKEN_LACKS;
     AUTO(secret) block = { 0 };
 
-    CHECK_OK(token_supports(token, suite->kind, suite->algorithm, &support, err), *err);
+    CHECK_OK(token_supports(rig.token, suite->kind, suite->algorithm, &support, err), *err);
     if (support != TOKEN_BY_RAW)
-        return token_rsa_decrypt(token, suite->kind, &key, suite->algorithm, sealed, ret, err);
-    if (token_rsa_raw(token, suite->kind, &key, TOKEN_DECRYPTS, sealed, &block, err) < 0)
+        return token_rsa_decrypt(rig.token, suite->kind, &key, suite->algorithm, sealed, ret, err);
+    if (token_rsa_raw(rig.token, suite->kind, &key, TOKEN_DECRYPTS, sealed, &block, err) < 0)
         return -1;
     return oaep_open(suite->hash, &block, ret, err);
 }
@@ -407,30 +407,7 @@ static void test_wycheproof_oaep_in_token(void **state)
 
 static void test_wycheproof_leaves_nothing(void **state)
 {
-    struct token_status status;
-
-    (void)state;
-    token_status(token, &status);
-    assert_int_equal(status.keys, 0);
-}
-
-static int up(void **state)
-{
-    struct kms_error err = { 0 };
-
-    (void)state;
-    softhsm_init(&softhsm);
-    const struct token_config config = softhsm_config(&softhsm);
-    CHECK_OK(token_open(&config, &token, &err), err);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    token_close(token);
-    softhsm_done(&softhsm);
-    return 0;
+    token_rig_is_empty(*state);
 }
 
 int main(void)
@@ -443,5 +420,5 @@ int main(void)
         cmocka_unit_test(test_wycheproof_leaves_nothing),
     };
 
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), token_rig_up, token_rig_down, &rig);
 }

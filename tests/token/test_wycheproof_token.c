@@ -4,11 +4,10 @@
  */
 
 #include "pkcs11/token_import.h"
-#include "tests/support/softhsm.h"
+#include "tests/support/token_rig.h"
 #include "tests/support/wycheproof.h"
 
-static struct softhsm softhsm;
-static struct token *token;
+static struct token_rig rig;
 
 /* A key of the token for as long as the vectors in a row want it; the zero state has none. */
 struct held {
@@ -22,7 +21,7 @@ static void held_done(struct held *held)
     struct kms_error err = { 0 };
 
     if (held->value.len)
-        CHECK_OK(token_key_destroy(token, &held->id, &err), err);
+        CHECK_OK(token_key_destroy(rig.token, &held->id, &err), err);
     buf_done(&held->value);
 }
 
@@ -35,10 +34,11 @@ static void hold(struct held *held, enum token_kind kind, struct span value)
         return;
     held_done(held);
     *held = (struct held){ .id = uuid_random() };
-    CHECK_OK(token_key_import(token, kind, value, &held->id, "vector", &err), err);
+    CHECK_OK(token_key_import(rig.token, kind, value, &held->id, "vector", &err), err);
     buf_append(&held->value, value);
-    CHECK_OK(kind == TOKEN_AES_GCM ? token_key_canary(token, &held->id, held->canary, &err)
-                                   : token_mac_canary(token, kind, &held->id, held->canary, &err),
+    CHECK_OK(kind == TOKEN_AES_GCM
+                 ? token_key_canary(rig.token, &held->id, held->canary, &err)
+                 : token_mac_canary(rig.token, kind, &held->id, held->canary, &err),
              err);
 }
 
@@ -78,7 +78,7 @@ static bool seals(const struct token_key *key, const struct gcm_vector *vector)
     struct kms_error err = { 0 };
     uint8_t sealed[TOKEN_GCM_MAX + TOKEN_TAG_LEN];
 
-    CHECK_OK(token_encrypt(token, key, vector->iv.ptr, buf_span(&vector->aad),
+    CHECK_OK(token_encrypt(rig.token, key, vector->iv.ptr, buf_span(&vector->aad),
                            buf_span(&vector->plain), sealed, &err),
              err);
     return span_equal(span_of(sealed, vector->plain.len + TOKEN_TAG_LEN),
@@ -92,8 +92,8 @@ static bool opens(const struct wycheproof *run, const json_t *test, const struct
     struct kms_error err = { 0 };
     AUTO(secret) plain = { 0 };
 
-    if (token_decrypt(token, key, vector->iv.ptr, buf_span(&vector->aad), buf_span(&vector->sealed),
-                      &plain, &err) < 0) {
+    if (token_decrypt(rig.token, key, vector->iv.ptr, buf_span(&vector->aad),
+                      buf_span(&vector->sealed), &plain, &err) < 0) {
         assert_string_equal(kms_err_name(err.code), kms_err_name(KMS_ERR_INVALID_CIPHERTEXT));
         CHECK(plain.ptr == NULL);
         return false;
@@ -172,8 +172,9 @@ static void run_mac_with(struct wycheproof *run, const json_t *test, const struc
     AUTO(buf) tag = { 0 };
 
     wycheproof_hex(&tag, test, "tag");
-    CHECK_OK(token_mac(token, kind, &key, message, &mac, &err), err);
-    CHECK_OK(token_mac_verify(token, kind, &key, message, buf_span(&tag), &verified, &err), err);
+    CHECK_OK(token_mac(rig.token, kind, &key, message, &mac, &err), err);
+    CHECK_OK(token_mac_verify(rig.token, kind, &key, message, buf_span(&tag), &verified, &err),
+             err);
     assert_int_equal(mac.len, token_key_bytes(kind));
     CHECK(tag.len <= mac.len);
     const bool same = span_equal(buf_span(&tag), span_of(mac.bytes, tag.len));
@@ -216,30 +217,7 @@ static void test_wycheproof_hmac(void **state)
 
 static void test_wycheproof_leaves_nothing(void **state)
 {
-    struct token_status status;
-
-    (void)state;
-    token_status(token, &status);
-    assert_int_equal(status.keys, 0);
-}
-
-static int up(void **state)
-{
-    struct kms_error err = { 0 };
-
-    (void)state;
-    softhsm_init(&softhsm);
-    const struct token_config config = softhsm_config(&softhsm);
-    CHECK_OK(token_open(&config, &token, &err), err);
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    token_close(token);
-    softhsm_done(&softhsm);
-    return 0;
+    token_rig_is_empty(*state);
 }
 
 int main(void)
@@ -250,5 +228,5 @@ int main(void)
         cmocka_unit_test(test_wycheproof_leaves_nothing),
     };
 
-    return cmocka_run_group_tests(tests, up, down);
+    return run_group(tests, ARRAY_LEN(tests), token_rig_up, token_rig_down, &rig);
 }
