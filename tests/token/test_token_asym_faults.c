@@ -6,38 +6,24 @@
 #include <unistd.h>
 
 #include "tests/support/asym_rig.h"
+#include "tests/support/faults.h"
 
-#define RECOVERY_TRIES 1500 /* of 10 ms */
-#define TEXT           SPAN_LITERAL("attack at dawn")
+#define TEXT SPAN_LITERAL("attack at dawn")
 
 struct fixture {
     struct asym_rig rig;
-    char rules[256];
     struct asym_pair signs, agrees, decrypts;
     struct asym_mac_key mac;
     uint8_t sealed[256], shared[32];
 };
-
-static void rules(const struct fixture *f, const char *text)
-{
-    char next[300];
-
-    (void)snprintf(next, sizeof(next), "%s.new", f->rules);
-    test_file_write(next, text, strlen(text));
-    CHECK(rename(next, f->rules) == 0);
-}
 
 static int setup_closed(void **state)
 {
     struct fixture *const f = calloc(1, sizeof(*f));
 
     softhsm_init(&f->rig.softhsm);
-    f->rig.config = softhsm_config(&f->rig.softhsm);
-    f->rig.config.module = P11_FAULTS_SO;
-    f->rig.config.sessions = 1; /* a session that got lost would stop everything */
-    (void)snprintf(f->rules, sizeof(f->rules), "%s/rules", f->rig.softhsm.dir);
-    CHECK(setenv("P11_FAULTS_FILE", f->rules, 1) == 0);
-    rules(f, "");
+    f->rig.config = faults_config(&f->rig.softhsm);
+    faults_set("");
     *state = f;
     return 0;
 }
@@ -68,7 +54,7 @@ static int teardown(void **state)
 {
     struct fixture *const f = *state;
 
-    rules(f, "");
+    faults_set("");
     token_close(f->rig.token);
     softhsm_done(&f->rig.softhsm);
     free(f);
@@ -165,7 +151,7 @@ static void test_faults_once(void **state)
     for (size_t i = 0; i < ARRAY_LEN(functions); i++)
         for (size_t a = 0; a < ARRAY_LEN(answers); a++) {
             (void)snprintf(rule, sizeof(rule), "%s times=1 rv=%s\n", functions[i], answers[a]);
-            rules(f, rule);
+            faults_set(rule);
             if (all_of_it(f, &err) < 0)
                 fail_msg("%s: %s %s", rule, err.message, err.detail);
             CHECK(available(f));
@@ -179,9 +165,9 @@ static void test_faults_stale_handles(void **state)
     struct kms_error err = { 0 };
 
     for (int i = 0; i < 5; i++) {
-        rules(f, "handles stale\n");
+        faults_set("handles stale\n");
         CHECK_OK(all_of_it(f, &err), err);
-        rules(f, "");
+        faults_set("");
     }
     CHECK(available(f));
 }
@@ -191,7 +177,7 @@ static void test_faults_login_lost(void **state)
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
 
-    rules(f, "login lost\n");
+    faults_set("login lost\n");
     CHECK_OK(all_of_it(f, &err), err);
     CHECK(available(f));
 }
@@ -202,10 +188,10 @@ static void test_faults_flipped_proof(void **state)
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
 
-    rules(f, "handles stale\nC_Sign flip\n");
+    faults_set("handles stale\nC_Sign flip\n");
     CHECK_FAILS(sign_one(f, &err), err, KMS_ERR_KEY_UNAVAILABLE);
     CHECK_FAILS(mac_one(f, &err), err, KMS_ERR_KEY_UNAVAILABLE);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
 }
 
@@ -219,9 +205,9 @@ static void test_faults_that_last(void **state)
     for (size_t i = 0; i < ARRAY_LEN(lasting); i++) {
         struct kms_error err = { 0 };
 
-        rules(f, lasting[i]);
+        faults_set(lasting[i]);
         CHECK_FAILS(all_of_it(f, &err), err, KMS_ERR_KEY_UNAVAILABLE);
-        rules(f, "");
+        faults_set("");
         wait_recovered(f);
     }
 }
@@ -232,9 +218,9 @@ static void test_faults_doubt_passes(void **state)
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
 
-    rules(f, "C_Decrypt times=2 rv=0x5\n");
+    faults_set("C_Decrypt times=2 rv=0x5\n");
     CHECK_OK(decrypt_one(f, &err), err);
-    rules(f, "C_DeriveKey times=2 rv=0x5\n");
+    faults_set("C_DeriveKey times=2 rv=0x5\n");
     CHECK_OK(agree_one(f, &err), err);
     CHECK(available(f));
 }
@@ -252,12 +238,12 @@ static void test_faults_generation_fails(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
         (void)snprintf(rule, sizeof(rule), "C_GenerateKeyPair rv=%s\n", answers[i]);
-        rules(f, rule);
+        faults_set(rule);
         CHECK(token_pair_generate(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id, "x", &public_key,
                                   &err) < 0);
         kms_error_clear(&err);
         assert_int_equal(public_key.len, 7);
-        rules(f, "");
+        faults_set("");
         CHECK_FAILS(token_pair_verify(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id,
                                       token_public_span(&f->signs.public_key), &err),
                     err, KMS_ERR_NOT_FOUND);
@@ -275,11 +261,11 @@ static void test_faults_interrupted_creation(void **state)
     static const uint8_t digest[32] = "digest";
     struct kms_error err = { 0 };
 
-    rules(f, "C_GenerateKeyPair fail-after\n");
+    faults_set("C_GenerateKeyPair fail-after\n");
     CHECK(token_pair_generate(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id, "x", &public_key, &err) <
           0);
     kms_error_clear(&err);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
     CHECK_OK(token_pair_public(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id, &found, &err), err);
     CHECK_OK(token_pair_verify(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id,
@@ -315,11 +301,11 @@ static void test_faults_at_every_call_of_a_creation(void **state)
 
             (void)snprintf(rule, sizeof(rule), "%s after=%u times=1 rv=0x30\n", functions[i],
                            after);
-            rules(f, rule);
+            faults_set(rule);
             if (token_pair_generate(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id, "x", &public_key,
                                     &err) < 0)
                 kms_error_clear(&err);
-            rules(f, "");
+            faults_set("");
             wait_recovered(f);
             CHECK_OK(token_key_destroy(f->rig.token, &id, &err), err);
         }
@@ -348,7 +334,7 @@ static void test_faults_hang_beside_a_creation(void **state)
     f->rig.config.call_time_ms = 200;
     CHECK_OK(token_open(&f->rig.config, &f->rig.token, &err), err);
     CHECK_OK(all_of_it(f, &err), err);
-    rules(f, "C_GenerateKeyPair delay=400\nC_Sign delay=1500 times=1\n");
+    faults_set("C_GenerateKeyPair delay=400\nC_Sign delay=1500 times=1\n");
     assert_int_equal(pthread_create(&thread, NULL, sign_slowly, f), 0);
     CHECK_FAILS(
         token_pair_generate(f->rig.token, TOKEN_P256, TOKEN_SIGNS, &id, "x", &public_key, &err),
@@ -357,7 +343,7 @@ static void test_faults_hang_beside_a_creation(void **state)
     assert_int_equal(pthread_join(thread, &wrong), 0);
     if (wrong)
         fail_msg("the slow call failed at %s", (const char *)wrong);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
     CHECK_OK(token_key_destroy(f->rig.token, &id, &err), err);
 }
@@ -391,11 +377,11 @@ static void test_faults_while_probing(void **state)
             token_close(f->rig.token);
             CHECK_OK(token_open(&f->rig.config, &f->rig.token, &err), err);
             (void)snprintf(rule, sizeof(rule), "%s times=1 rv=%s\n", functions[i], answers[a]);
-            rules(f, rule);
+            faults_set(rule);
             const enum token_support first = ask(f, TOKEN_P384, TOKEN_ECDSA, &err);
             if (err.code == KMS_ERR_NONE && first != TOKEN_WITHIN)
                 fail_msg("taken for an answer: %s", rule);
-            rules(f, "");
+            faults_set("");
             wait_recovered(f);
             kms_error_clear(&err);
             assert_int_equal(ask(f, TOKEN_P384, TOKEN_ECDSA, &err), TOKEN_WITHIN);
@@ -410,15 +396,15 @@ static void test_faults_hidden_mechanisms(void **state)
     const struct uuid id = uuid_random();
     struct kms_error err = { 0 };
 
-    rules(f, "C_GenerateKeyPair rv=0x70\n");
+    faults_set("C_GenerateKeyPair rv=0x70\n");
     assert_int_equal(ask(f, TOKEN_P521, TOKEN_ECDSA, &err), TOKEN_LACKS);
     assert_int_equal(err.code, KMS_ERR_NONE);
-    rules(f, "");
+    faults_set("");
     assert_int_equal(ask(f, TOKEN_P521, TOKEN_ECDSA, &err), TOKEN_LACKS);
     CHECK_FAILS(
         token_pair_generate(f->rig.token, TOKEN_P521, TOKEN_SIGNS, &id, "x", &public_key, &err),
         err, KMS_ERR_UNSUPPORTED);
-    rules(f, "C_GenerateKeyPair rv=0x80000001\n"); /* some vendor's own */
+    faults_set("C_GenerateKeyPair rv=0x80000001\n"); /* some vendor's own */
     assert_int_equal(ask(f, TOKEN_P521, TOKEN_ECDH, &err), TOKEN_LACKS);
     assert_int_equal(err.code, KMS_ERR_NONE);
     CHECK(available(f));
@@ -442,7 +428,5 @@ int main(void)
         TEST(test_faults_hidden_mechanisms),
     };
 
-    if (setenv("P11_FAULTS_MODULE", SOFTHSM_MODULE, 1) != 0)
-        return 1;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_group(tests, ARRAY_LEN(tests), faults_up, faults_down, NULL);
 }

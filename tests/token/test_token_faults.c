@@ -12,9 +12,8 @@
 
 #include "hsmkms/base/clock.h"
 #include "tests/support/check.h"
-#include "tests/support/softhsm.h"
+#include "tests/support/faults.h"
 
-#define RECOVERY_TRIES 1500 /* of 10 ms */
 #define HOSTILE_STARTS 20
 #define KILLED_STARTS  20
 
@@ -22,42 +21,14 @@ struct fixture {
     struct softhsm softhsm;
     struct token_config config;
     struct token *token;
-    char rules[256];
     struct uuid id, mac_id;
     uint8_t canary[TOKEN_CANARY_LEN];
 };
-
-static char counts_path[256]; /* one for the program: the module opens it once */
 
 static const uint8_t iv[TOKEN_IV_LEN] = "twelve bytes";
 #define AAD        SPAN_LITERAL("aad")
 #define PLAIN      SPAN_LITERAL("attack at dawn")
 #define SEALED_LEN (sizeof("attack at dawn") - 1 + TOKEN_TAG_LEN)
-
-static void rules(const struct fixture *f, const char *text)
-{
-    char next[300];
-
-    /* a new file each time: two writes within one clock tick would look the same */
-    (void)snprintf(next, sizeof(next), "%s.new", f->rules);
-    test_file_write(next, text, strlen(text));
-    CHECK(rename(next, f->rules) == 0);
-}
-
-static unsigned count_of(const char *function)
-{
-    char name[40], line[80];
-    unsigned count = 0, found = 0;
-    FILE *const file = fopen(counts_path, "re");
-
-    if (file == NULL)
-        return 0; /* the module was not loaded yet */
-    while (fgets(line, sizeof(line), file))
-        if (sscanf(line, "%39s %u", name, &count) == 2 && strcmp(name, function) == 0)
-            found = count;
-    (void)fclose(file);
-    return found;
-}
 
 static void open_token(struct fixture *f)
 {
@@ -71,12 +42,8 @@ static int setup_closed(void **state)
     struct fixture *const f = calloc(1, sizeof(*f));
 
     softhsm_init(&f->softhsm);
-    f->config = softhsm_config(&f->softhsm);
-    f->config.module = P11_FAULTS_SO;
-    f->config.sessions = 1; /* a session that got lost would stop everything */
-    (void)snprintf(f->rules, sizeof(f->rules), "%s/rules", f->softhsm.dir);
-    CHECK(setenv("P11_FAULTS_FILE", f->rules, 1) == 0);
-    rules(f, "");
+    f->config = faults_config(&f->softhsm);
+    faults_set("");
     *state = f;
     return 0;
 }
@@ -107,7 +74,7 @@ static int teardown(void **state)
 {
     struct fixture *const f = *state;
 
-    rules(f, "");
+    faults_set("");
     token_close(f->token);
     softhsm_done(&f->softhsm);
     free(f);
@@ -177,24 +144,24 @@ static void open_latched(struct fixture *f)
 static void test_wrong_pin_costs_one_try(void **state)
 {
     struct fixture *const f = *state;
-    const unsigned before = count_of("C_Login");
+    const unsigned before = faults_count("C_Login");
 
-    rules(f, "pin lock=3\n");
+    faults_set("pin lock=3\n");
     softhsm_write_pin(&f->softhsm, "not the right PIN");
     for (int i = 0; i < HOSTILE_STARTS; i++)
         open_latched(f);
-    assert_int_equal(count_of("C_Login") - before, 1);
+    assert_int_equal(faults_count("C_Login") - before, 1);
     softhsm_write_pin(&f->softhsm, f->softhsm.pin);
     open_token(f);
-    assert_int_equal(count_of("C_Login") - before, 2);
+    assert_int_equal(faults_count("C_Login") - before, 2);
 }
 
 static void test_last_try_is_never_spent(void **state)
 {
     struct fixture *const f = *state;
-    const unsigned before = count_of("C_Login");
+    const unsigned before = faults_count("C_Login");
 
-    rules(f, "pin lock=3\n");
+    faults_set("pin lock=3\n");
     softhsm_write_pin(&f->softhsm, "wrong PIN one");
     open_latched(f);
     softhsm_write_pin(&f->softhsm, "wrong PIN two");
@@ -203,15 +170,15 @@ static void test_last_try_is_never_spent(void **state)
     open_latched(f);
     softhsm_write_pin(&f->softhsm, f->softhsm.pin);
     open_latched(f);
-    assert_int_equal(count_of("C_Login") - before, 2);
-    rules(f, ""); /* the operator has reset the token's counter */
+    assert_int_equal(faults_count("C_Login") - before, 2);
+    faults_set(""); /* the operator has reset the token's counter */
     open_token(f);
 }
 
 static void test_low_tries_of_others_forbid(void **state)
 {
     struct fixture *const f = *state;
-    const unsigned before = count_of("C_Login");
+    const unsigned before = faults_count("C_Login");
     char latch[300];
 
     softhsm_write_pin(&f->softhsm, "somebody else's mistake");
@@ -220,7 +187,7 @@ static void test_low_tries_of_others_forbid(void **state)
     CHECK(unlink(latch) == 0);
     softhsm_write_pin(&f->softhsm, f->softhsm.pin);
     open_latched(f);
-    assert_int_equal(count_of("C_Login") - before, 1);
+    assert_int_equal(faults_count("C_Login") - before, 1);
 }
 
 static void test_latch_does_not_hold_the_pin(void **state)
@@ -246,14 +213,14 @@ static void test_latch_does_not_hold_the_pin(void **state)
 static void test_login_not_judged(void **state)
 {
     struct fixture *const f = *state;
-    const unsigned before = count_of("C_Login");
+    const unsigned before = faults_count("C_Login");
     struct kms_error err = { 0 };
 
-    rules(f, "maker Example\nC_Login rv=0x30\n");
+    faults_set("maker Example\nC_Login rv=0x30\n");
     for (int i = 0; i < 2; i++)
         CHECK_FAILS(token_open(&f->config, &f->token, &err), err, KMS_ERR_KEY_UNAVAILABLE);
     open_latched(f);
-    assert_int_equal(count_of("C_Login") - before, 2);
+    assert_int_equal(faults_count("C_Login") - before, 2);
 }
 
 /* Where the PIN cannot lock, a service that is killed at every start still comes up in the end. */
@@ -262,10 +229,10 @@ static void test_login_not_judged_without_a_lock(void **state)
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
 
-    rules(f, "C_Login rv=0x30\n");
+    faults_set("C_Login rv=0x30\n");
     for (int i = 0; i < 5; i++)
         CHECK_FAILS(token_open(&f->config, &f->token, &err), err, KMS_ERR_KEY_UNAVAILABLE);
-    rules(f, "");
+    faults_set("");
     CHECK_OK(token_open(&f->config, &f->token, &err), err);
 }
 
@@ -290,20 +257,20 @@ static void log_out(void)
 static void test_lost_login_is_made_again(void **state)
 {
     struct fixture *const f = *state;
-    const unsigned before = count_of("C_Login");
+    const unsigned before = faults_count("C_Login");
     struct kms_error err = { 0 };
 
     CHECK_OK(round_trip(f, &err), err);
     log_out();
     CHECK_OK(round_trip(f, &err), err);
-    assert_int_equal(count_of("C_Login") - before, 1);
+    assert_int_equal(faults_count("C_Login") - before, 1);
     CHECK_OK(token_probe(f->token, &err), err);
 }
 
 static void test_lost_login_with_wrong_pin(void **state)
 {
     struct fixture *const f = *state;
-    const unsigned before = count_of("C_Login");
+    const unsigned before = faults_count("C_Login");
     struct kms_error err = { 0 };
 
     softhsm_write_pin(&f->softhsm, "changed, and wrongly");
@@ -311,7 +278,7 @@ static void test_lost_login_with_wrong_pin(void **state)
     log_out();
     for (int i = 0; i < 3; i++)
         CHECK_FAILS(round_trip(f, &err), err, KMS_ERR_KEY_UNAVAILABLE);
-    assert_int_equal(count_of("C_Login") - before, 1);
+    assert_int_equal(faults_count("C_Login") - before, 1);
     softhsm_write_pin(&f->softhsm, f->softhsm.pin);
     wait_recovered(f);
     CHECK(status(f).available);
@@ -349,12 +316,12 @@ static void meet(struct fixture *f, const char *function, CK_RV rv, unsigned tim
     char text[100];
 
     (void)snprintf(text, sizeof(text), "%s times=%u rv=0x%lx\n", function, times, (long)rv);
-    rules(f, text);
+    faults_set(text);
     const int done = round_trip(f, &err);
     if ((done == 0 ? KMS_ERR_NONE : err.code) != expected)
         fail_msg("%s 0x%lx times %u: %s %s", function, (long)rv, times,
                  done ? kms_err_name(err.code) : "no error", err.detail);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
     assert_int_equal(status(f).sessions, 1);
 }
@@ -407,7 +374,7 @@ static void test_many_lost_sessions(void **state)
     struct kms_error err = { 0 };
     uint8_t sealed[SEALED_LEN];
 
-    rules(f, "C_Encrypt rv=0xb3 every=2\n");
+    faults_set("C_Encrypt rv=0xb3 every=2\n");
     for (int i = 0; i < 600; i++)
         CHECK_OK(seal(f, sealed, &err), err);
     assert_int_equal(status(f).sessions, 1);
@@ -436,14 +403,14 @@ static void test_sick_token_is_not_a_bad_ciphertext(void **state)
     uint8_t sealed[SEALED_LEN];
 
     CHECK_OK(seal(f, sealed, &err), err);
-    rules(f, "C_Decrypt rv=0x5\n");
+    faults_set("C_Decrypt rv=0x5\n");
     CHECK_FAILS(unseal(f, sealed, &err), err, KMS_ERR_KEY_UNAVAILABLE);
     CHECK(!status(f).available);
 
-    const unsigned before = count_of("C_DecryptInit");
+    const unsigned before = faults_count("C_DecryptInit");
     CHECK_FAILS(unseal(f, sealed, &err), err, KMS_ERR_KEY_UNAVAILABLE); /* fails at once */
-    assert_int_equal(count_of("C_DecryptInit"), before);
-    rules(f, "");
+    assert_int_equal(faults_count("C_DecryptInit"), before);
+    faults_set("");
     wait_recovered(f);
     CHECK_OK(unseal(f, sealed, &err), err);
 }
@@ -471,9 +438,10 @@ static void test_random_faults_are_invisible(void **state)
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
 
-    rules(f, "C_EncryptInit rv=0xb3 p=0.01\nC_Encrypt rv=0xb0 p=0.01\n"
-             "C_DecryptInit rv=0x82 p=0.01\nC_Decrypt rv=0xb3 p=0.01\n"
-             "C_SignInit rv=0xb0 p=0.01\nC_Sign rv=0xb3 p=0.01\nC_GenerateRandom rv=0xb3 p=0.01\n");
+    faults_set(
+        "C_EncryptInit rv=0xb3 p=0.01\nC_Encrypt rv=0xb0 p=0.01\n"
+        "C_DecryptInit rv=0x82 p=0.01\nC_Decrypt rv=0xb3 p=0.01\n"
+        "C_SignInit rv=0xb0 p=0.01\nC_Sign rv=0xb3 p=0.01\nC_GenerateRandom rv=0xb3 p=0.01\n");
     for (int i = 0; i < 1000; i++) {
         CHECK_OK(round_trip(f, &err), err);
         CHECK_OK(token_probe(f->token, &err), err);
@@ -495,7 +463,7 @@ static void test_passing_faults_do_not_condemn_data(void **state)
     for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
         (void)snprintf(text, sizeof(text), "%s times=1 rv=0x5\n%s after=2 times=1 rv=0x5\n",
                        functions[i], functions[i]);
-        rules(f, text);
+        faults_set(text);
         CHECK_OK(unseal(f, sealed, &err), err);
     }
 }
@@ -508,19 +476,19 @@ static void test_wrong_bytes_have_a_reason(void **state)
     struct kms_error err = { 0 };
     uint8_t canary[TOKEN_CANARY_LEN];
 
-    rules(f, "C_Decrypt flip\n");
+    faults_set("C_Decrypt flip\n");
     CHECK(token_key_generate(f->token, TOKEN_AES_GCM, &id, "k", canary, &err) < 0);
     assert_int_equal(err.code, KMS_ERR_KEY_UNAVAILABLE);
     CHECK(strstr(err.detail, "canary") && !strstr(err.detail, "CKR_OK"));
     kms_error_clear(&err);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
-    rules(f, "C_Decrypt flip\n");
+    faults_set("C_Decrypt flip\n");
     CHECK(token_probe(f->token, &err) < 0);
     assert_int_equal(err.code, KMS_ERR_KEY_UNAVAILABLE);
     CHECK(strstr(err.detail, "health") && !strstr(err.detail, "CKR_OK"));
     CHECK(!status(f).available);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
     CHECK_OK(token_key_destroy(f->token, &id, &err), err);
 }
@@ -535,7 +503,7 @@ static void test_stale_handles_are_found_again(void **state)
     for (int i = 0; i < 40; i++)
         CHECK_OK(round_trip(f, &err), err);
     assert_int_equal(status(f).keys_copied, 1);
-    rules(f, "handles stale\n");
+    faults_set("handles stale\n");
     CHECK_OK(round_trip(f, &err), err);
     CHECK_OK(token_probe(f->token, &err), err);
     CHECK_OK(token_key_verify(f->token, TOKEN_AES_GCM, &f->id, &err), err);
@@ -570,20 +538,20 @@ static void test_generate_faults(void **state)
     struct kms_error err = { 0 };
     unsigned objects = 0;
 
-    rules(f, "C_GenerateKey rv=0x30 times=1\n");
+    faults_set("C_GenerateKey rv=0x30 times=1\n");
     CHECK_FAILS(token_key_generate(f->token, TOKEN_AES_GCM, &id, "k", canary, &err), err,
                 KMS_ERR_KEY_UNAVAILABLE);
     CHECK(status(f).available);
-    rules(f, "C_GenerateKey fail-after times=1\n");
+    faults_set("C_GenerateKey fail-after times=1\n");
     CHECK_FAILS(token_key_generate(f->token, TOKEN_AES_GCM, &id, "k", canary, &err), err,
                 KMS_ERR_KEY_UNAVAILABLE);
     CHECK_OK(token_inventory(f->token, count_one, &objects, &err), err);
     assert_int_equal(objects, 3); /* the keys of the fixture and the orphan */
     CHECK_OK(token_key_destroy(f->token, &id, &err), err);
-    rules(f, "C_Encrypt flip times=1\n");
+    faults_set("C_Encrypt flip times=1\n");
     CHECK(token_key_generate(f->token, TOKEN_AES_GCM, &id, "k", canary, &err) < 0);
     kms_error_clear(&err);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
     CHECK_OK(token_key_destroy(f->token, &id, &err), err);
     CHECK_OK(token_key_generate(f->token, TOKEN_AES_GCM, &id, "k", canary, &err), err);
@@ -597,10 +565,10 @@ static void test_constant_random_stops(void **state)
     uint8_t sealed[SEALED_LEN], random[8];
 
     CHECK_OK(seal(f, sealed, &err), err);
-    rules(f, "C_GenerateRandom constant\n");
+    faults_set("C_GenerateRandom constant\n");
     CHECK_OK(token_random(f->token, random, sizeof(random), &err), err);
     CHECK_FAILS(token_random(f->token, random, sizeof(random), &err), err, KMS_ERR_KEY_UNAVAILABLE);
-    rules(f, "");
+    faults_set("");
     CHECK_FAILS(token_random(f->token, random, sizeof(random), &err), err, KMS_ERR_KEY_UNAVAILABLE);
     CHECK_FAILS(seal(f, sealed, &err), err, KMS_ERR_KEY_UNAVAILABLE);
     CHECK_FAILS(token_probe(f->token, &err), err, KMS_ERR_KEY_UNAVAILABLE);
@@ -609,7 +577,7 @@ static void test_constant_random_stops(void **state)
 
     token_close(f->token);
     f->token = NULL;
-    rules(f, "C_GenerateRandom constant\n");
+    faults_set("C_GenerateRandom constant\n");
     CHECK_FAILS(token_open(&f->config, &second, &err), err, KMS_ERR_TOKEN_UNSUITABLE);
 }
 
@@ -620,7 +588,7 @@ static void test_no_gcm_is_unsuitable(void **state)
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
 
-    rules(f, "mechanism hide=CKM_AES_GCM\n");
+    faults_set("mechanism hide=CKM_AES_GCM\n");
     CHECK(token_open(&f->config, &f->token, &err) < 0);
     assert_int_equal(err.code, KMS_ERR_TOKEN_UNSUITABLE);
     CHECK(strstr(err.message, "AES-GCM") != NULL);
@@ -632,14 +600,14 @@ static void test_few_sessions(void **state)
     struct kms_error err = { 0 };
 
     f->config.sessions = 16;
-    rules(f, "sessions limit=5\n");
+    faults_set("sessions limit=5\n");
     open_token(f);
     assert_int_equal(status(f).sessions, 3); /* beside the owner's and the manager's */
     f->id = uuid_random();
     CHECK_OK(token_key_generate(f->token, TOKEN_AES_GCM, &f->id, "k", f->canary, &err), err);
     make_mac_key(f);
     CHECK_OK(round_trip(f, &err), err);
-    rules(f, "sessions limit=5\nC_Encrypt rv=0xb3 times=1\n");
+    faults_set("sessions limit=5\nC_Encrypt rv=0xb3 times=1\n");
     CHECK_OK(round_trip(f, &err), err); /* replaced although there is no room for one more */
 }
 
@@ -706,7 +674,7 @@ static void test_guard_restores_after_login(void **state)
     token_close(f->token);
     f->token = NULL;
     (void)snprintf(text, sizeof(text), "C_Login truncate=%s\n", record); /* a full disk does it */
-    rules(f, text);
+    faults_set(text);
     open_token(f);
     CHECK(size_of(record) > 0);
     CHECK_OK(round_trip(f, &err), err);
@@ -732,7 +700,7 @@ static void test_slow_call_shows(void **state)
     token_close(f->token);
     f->config.call_time_ms = 50;
     open_token(f);
-    rules(f, "C_Encrypt delay=600 times=1\n");
+    faults_set("C_Encrypt delay=600 times=1\n");
     assert_int_equal(pthread_create(&thread, NULL, one_round_trip, f), 0);
     for (int i = 0; i < RECOVERY_TRIES && !seen; i++) {
         seen = status(f).slowest_us > 50000;
@@ -758,10 +726,10 @@ static void test_hung_call_stops_nobody_else(void **state)
     f->config.sessions = 2;
     open_token(f);
     CHECK_OK(round_trip(f, &err), err);
-    const unsigned before = count_of("C_Encrypt");
-    rules(f, "C_Encrypt delay=1500 times=1\n");
+    const unsigned before = faults_count("C_Encrypt");
+    faults_set("C_Encrypt delay=1500 times=1\n");
     assert_int_equal(pthread_create(&thread, NULL, one_round_trip, f), 0);
-    for (int i = 0; i < RECOVERY_TRIES && count_of("C_Encrypt") == before; i++)
+    for (int i = 0; i < RECOVERY_TRIES && faults_count("C_Encrypt") == before; i++)
         (void)usleep(1000);
     CHECK_OK(round_trip(f, &err), err);
     CHECK_FAILS(token_key_verify(f->token, TOKEN_AES_GCM, &f->id, &err), err,
@@ -789,11 +757,12 @@ static void test_forget_beside_a_hung_call(void **state)
     for (int i = 0; i < 40; i++)
         CHECK_OK(round_trip(f, &err), err);
     assert_int_equal(status(f).keys_copied, 1);
-    const unsigned before = count_of("C_Encrypt");
-    rules(f, "C_Encrypt delay=3000 times=1\n");
+    const unsigned before = faults_count("C_Encrypt");
+    faults_set("C_Encrypt delay=3000 times=1\n");
     assert_int_equal(pthread_create(&thread, NULL, one_round_trip, f), 0);
     for (int i = 0;
-         i < RECOVERY_TRIES && (count_of("C_Encrypt") == before || status(f).slowest_us == 0); i++)
+         i < RECOVERY_TRIES && (faults_count("C_Encrypt") == before || status(f).slowest_us == 0);
+         i++)
         (void)usleep(1000);
     token_key_forget(f->token, &f->id);
     CHECK_OK(round_trip(f, &err), err);
@@ -826,32 +795,24 @@ static void test_absent_token_comes_back(void **state)
 {
     struct fixture *const f = *state;
     struct kms_error err = { 0 };
-    const unsigned starts = count_of("C_Initialize");
+    const unsigned starts = faults_count("C_Initialize");
 
-    rules(f, "C_EncryptInit rv=0x32\nC_GetSessionInfo rv=0x32 times=1\n");
+    faults_set("C_EncryptInit rv=0x32\nC_GetSessionInfo rv=0x32 times=1\n");
     CHECK_FAILS(round_trip(f, &err), err, KMS_ERR_KEY_UNAVAILABLE);
     CHECK(!status(f).available);
-    for (int i = 0; i < RECOVERY_TRIES && count_of("C_GetSessionInfo") == 0; i++)
+    for (int i = 0; i < RECOVERY_TRIES && faults_count("C_GetSessionInfo") == 0; i++)
         (void)usleep(1000);
     (void)usleep(1100000); /* the first probe comes after a second and meets the fault */
     token_tick(f->token);
     CHECK(!status(f).available);
-    rules(f, "");
+    faults_set("");
     wait_recovered(f);
-    CHECK(count_of("C_Initialize") > starts);
+    CHECK(faults_count("C_Initialize") > starts);
     CHECK(status(f).available);
 }
 
 int main(void)
 {
-    char dir[200];
-
-    test_dir_make(dir, sizeof(dir));
-    (void)snprintf(counts_path, sizeof(counts_path), "%s/counts", dir);
-    if (setenv("P11_FAULTS_MODULE", SOFTHSM_MODULE, 1) != 0 ||
-        setenv("P11_FAULTS_COUNTS", counts_path, 1) != 0)
-        return 1;
-
 #define CLOSED(name) cmocka_unit_test_setup_teardown(name, setup_closed, teardown)
 #define OPEN(name)   cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -888,8 +849,5 @@ int main(void)
         OPEN(test_token_removed_and_inserted),
         OPEN(test_absent_token_comes_back),
     };
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-
-    test_dir_remove(dir);
-    return failed;
+    return run_group(tests, ARRAY_LEN(tests), faults_up, faults_down, NULL);
 }
