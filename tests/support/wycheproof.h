@@ -1,7 +1,7 @@
 #pragma once
 
 /*
- * Wycheproof's vectors for tests of the token: a file is walked from its first vector to its last,
+ * Wycheproof's vectors: a file is walked from its first vector to its last,
  * each is judged or skipped with a reason, and what became of them is printed.
  *
  * Reads the folder named by HSMKMS_WYCHEPROOF, which tests/vectors/fetch_wycheproof.sh fills.

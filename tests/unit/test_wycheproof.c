@@ -2,23 +2,15 @@
  * Wycheproof's vectors, made of the mistakes that implementations make: signatures of public_key.h
  * and the padding of oaep.h. What is valid must be taken, what is invalid refused; what a vector
  * calls acceptable (an omitted NULL in a DigestInfo) may be either.
- *
- * Reads the folder named by HSMKMS_WYCHEPROOF, which tests/vectors/fetch_wycheproof.sh fills.
  */
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <jansson.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
-#include "hsmkms/base/encode.h"
 #include "hsmkms/crypto/oaep.h"
 #include "hsmkms/crypto/public_key.h"
-#include "tests/support/check.h"
+#include "tests/support/wycheproof.h"
 
 /* clang-format off */
 static const struct suite {
@@ -42,7 +34,7 @@ static const struct suite {
     { "rsa_pss_4096_sha512_mgf1_64_test", PUBLIC_RSA,       SIGNATURE_PSS,     HASH_SHA512 },
 };
 
-static const struct {
+static const struct padding_suite {
     const char *file;
     enum hash hash;
 } padding_suites[] = {
@@ -51,117 +43,61 @@ static const struct {
 };
 /* clang-format on */
 
-static struct {
-    unsigned valid, invalid, acceptable;
-} counted;
-
-static json_t *read_suite(const char *name)
-{
-    const char *const folder = getenv("HSMKMS_WYCHEPROOF");
-    char path[4096];
-
-    if (folder == NULL)
-        return NULL;
-    (void)snprintf(path, sizeof(path), "%s/%s.json", folder, name);
-    return json_load_file(path, 0, NULL);
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    const char *const text = json_string_value(json_object_get(object, name));
-
-    CHECK(text != NULL);
-    return text;
-}
-
-/* Appends what a member says in hexadecimal digits, without `skip` bytes in front. */
-static void append_hex(struct buf *ret, const json_t *object, const char *name, size_t skip)
-{
-    const char *const text = text_of(object, name);
-    const size_t len = strlen(text) / 2;
-    uint8_t *const bytes = malloc(len + 1);
-
-    CHECK(bytes != NULL && len >= skip);
-    CHECK(hex_parse(span_of(text, 2 * len), bytes, len));
-    buf_append(ret, span_of(bytes + skip, len - skip));
-    free(bytes);
-}
-
-/* Compares with the vector; nothing else decides. */
-static void judge(const char *suite, const json_t *test, bool taken)
-{
-    const char *const result = text_of(test, "result");
-    const bool valid = strcmp(result, "valid") == 0;
-    const bool acceptable = strcmp(result, "acceptable") == 0;
-
-    counted.valid += valid;
-    counted.acceptable += acceptable;
-    counted.invalid += !valid && !acceptable;
-    if (!acceptable && taken != valid)
-        fail_msg("%s, tcId %d: %s, and it is %s", suite,
-                 (int)json_integer_value(json_object_get(test, "tcId")), result,
-                 taken ? "taken" : "refused");
-}
-
 /* Signatures */
 
-/* This service makes keys of exponent 65537 alone; vectors for forgeries have smaller ones too. */
-static void append_exponent(struct buf *ret, const json_t *key)
+/* Appends a number of `len` bytes, whatever zeros the vector has in front of it. */
+static void append_number(struct buf *ret, const json_t *key, const char *name, size_t len)
 {
     static const uint8_t zeros[PUBLIC_EXPONENT_LEN];
-    const size_t len = strlen(text_of(key, "publicExponent")) / 2;
+    AUTO(buf) number = { 0 };
 
-    CHECK(len <= PUBLIC_EXPONENT_LEN);
-    buf_append(ret, span_of(zeros, PUBLIC_EXPONENT_LEN - len));
-    append_hex(ret, key, "publicExponent", 0);
+    wycheproof_hex(&number, key, name);
+    const struct span digits = buf_span(&number);
+    const size_t more = digits.len < len ? len - digits.len : 0;
+    const size_t less = digits.len > len ? digits.len - len : 0;
+    CHECK(more <= sizeof(zeros) && less <= 1 && (less == 0 || digits.ptr[0] == 0));
+    buf_append(ret, span_of(zeros, more));
+    buf_append(ret, span_of(digits.ptr + less, digits.len - less));
 }
 
-/* The public key of a group as this service keeps keys. */
+/* The public key of a group as this service keeps keys. It makes keys of exponent 65537 alone;
+ * vectors for forgeries have smaller ones too. */
 static void read_key(const struct suite *suite, const json_t *group, struct buf *ret)
 {
     const json_t *const key = json_object_get(group, "publicKey");
 
     if (suite->kind == PUBLIC_RSA) {
-        append_hex(ret, key, "modulus", 1); /* a zero in front: ASN.1's sign */
-        append_exponent(ret, key);
+        append_number(ret, key, "modulus", wycheproof_bits(group, "keySize") / 8);
+        append_number(ret, key, "publicExponent", PUBLIC_EXPONENT_LEN);
     } else {
-        append_hex(ret, key, suite->kind == PUBLIC_ED25519 ? "pk" : "uncompressed", 0);
+        wycheproof_hex(ret, key, suite->kind == PUBLIC_ED25519 ? "pk" : "uncompressed");
     }
 }
 
-static bool verifies(const struct suite *suite, struct span key, const json_t *test)
+static void run_signature(struct wycheproof *run, void *arg, const json_t *group,
+                          const json_t *test)
 {
-    const struct public_key public = { suite->kind, key };
+    const struct suite *const suite = arg;
     struct kms_error err = { 0 };
     struct hash_value digest;
-    bool ret = false;
+    bool taken = false;
+    AUTO(buf) key = { 0 };
     AUTO(buf) message = { 0 };
     AUTO(buf) signature = { 0 };
 
-    append_hex(&message, test, "msg", 0);
-    append_hex(&signature, test, "sig", 0);
+    read_key(suite, group, &key);
+    wycheproof_hex(&message, test, "msg");
+    wycheproof_hex(&signature, test, "sig");
+    const struct public_key public = { suite->kind, buf_span(&key) };
     struct span input = buf_span(&message);
     if (suite->hash != HASH_NONE) {
         CHECK_OK(hash_of(suite->hash, input, &digest, &err), err);
         input = hash_span(&digest);
     }
     CHECK_OK(public_key_verify(&public, suite->scheme, suite->hash, input, buf_span(&signature),
-                               &ret, &err),
+                               &taken, &err),
              err);
-    return ret;
-}
-
-static void run_signatures(const struct suite *suite, const json_t *vectors)
-{
-    size_t i, j;
-    json_t *group, *test;
-
-    json_array_foreach(json_object_get(vectors, "testGroups"), i, group) {
-        AUTO(buf) key = { 0 };
-        read_key(suite, group, &key);
-        json_array_foreach(json_object_get(group, "tests"), j, test)
-            judge(suite->file, test, verifies(suite, buf_span(&key), test));
-    }
+    wycheproof_judge(run, test, taken);
 }
 
 /* Padding */
@@ -170,7 +106,7 @@ static EVP_PKEY *read_private(const json_t *group)
 {
     AUTO(buf) der = { 0 };
 
-    append_hex(&der, group, "privateKeyPkcs8", 0);
+    wycheproof_hex(&der, group, "privateKeyPkcs8");
     const unsigned char *at = buf_span(&der).ptr;
     EVP_PKEY *const key = d2i_AutoPrivateKey(NULL, &at, (long)buf_span(&der).len);
     CHECK(key != NULL);
@@ -185,8 +121,8 @@ static bool raw_decrypt(EVP_PKEY *key, struct span sealed, struct secret *ret)
 
     CHECK(ctx != NULL && EVP_PKEY_decrypt_init(ctx) > 0);
     CHECK(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_NO_PADDING) > 0);
-    const bool good = sealed.len == ret->len &&
-                      EVP_PKEY_decrypt(ctx, ret->ptr, &len, sealed.ptr, sealed.len) > 0;
+    const bool good =
+        sealed.len == ret->len && EVP_PKEY_decrypt(ctx, ret->ptr, &len, sealed.ptr, sealed.len) > 0;
     EVP_PKEY_CTX_free(ctx);
     return good && len == ret->len;
 }
@@ -199,8 +135,8 @@ static bool opens(enum hash hash, EVP_PKEY *key, const json_t *test)
     AUTO(secret) block = { 0 };
     AUTO(secret) plain = { 0 };
 
-    append_hex(&sealed, test, "ct", 0);
-    append_hex(&expected, test, "msg", 0);
+    wycheproof_hex(&sealed, test, "ct");
+    wycheproof_hex(&expected, test, "msg");
     CHECK_OK(secret_new(&block, (size_t)EVP_PKEY_get_size(key), &err), err);
     if (!raw_decrypt(key, buf_span(&sealed), &block))
         return false;
@@ -208,42 +144,33 @@ static bool opens(enum hash hash, EVP_PKEY *key, const json_t *test)
         assert_int_equal(err.code, KMS_ERR_INVALID_CIPHERTEXT);
         return false;
     }
-    if (strcmp(text_of(test, "result"), "valid") == 0)
+    if (wycheproof_is_valid(test))
         CHECK_SPAN(secret_span(&plain), buf_span(&expected));
     return true;
 }
 
-static void run_padding(const char *name, enum hash hash, const json_t *vectors)
+static void run_padding(struct wycheproof *run, void *arg, const json_t *group, const json_t *test)
 {
-    size_t i, j;
-    json_t *group, *test;
+    const struct padding_suite *const suite = arg;
+    AUTO(buf) label = { 0 };
 
-    json_array_foreach(json_object_get(vectors, "testGroups"), i, group) {
-        EVP_PKEY *const key = read_private(group);
-        json_array_foreach(json_object_get(group, "tests"), j, test) {
-            if (*text_of(test, "label") == '\0') /* labels are not used here */
-                judge(name, test, opens(hash, key, test));
-        }
-        EVP_PKEY_free(key);
-    }
-}
-
-static void skip_unless(const json_t *vectors)
-{
-    if (vectors != NULL)
+    wycheproof_hex(&label, test, "label");
+    if (label.len) {
+        wycheproof_skip(run, "with a label");
         return;
-    print_message("           SKIPPED: HSMKMS_WYCHEPROOF names no folder of vectors; "
-                  "tests/vectors/fetch_wycheproof.sh fetches them\n");
-    skip();
+    }
+    EVP_PKEY *const key = read_private(group);
+    wycheproof_judge(run, test, opens(suite->hash, key, test));
+    EVP_PKEY_free(key);
 }
 
 static void test_wycheproof_signatures(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(signature_suites); i++) {
-        json_auto_t *vectors = read_suite(signature_suites[i].file);
-        skip_unless(vectors);
-        run_signatures(&signature_suites[i], vectors);
+        struct suite suite = signature_suites[i];
+        const struct wycheproof run = wycheproof_walk(suite.file, run_signature, &suite);
+        CHECK(run.refused > run.acceptable);
     }
 }
 
@@ -251,13 +178,10 @@ static void test_wycheproof_oaep(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(padding_suites); i++) {
-        json_auto_t *vectors = read_suite(padding_suites[i].file);
-        skip_unless(vectors);
-        run_padding(padding_suites[i].file, padding_suites[i].hash, vectors);
+        struct padding_suite suite = padding_suites[i];
+        const struct wycheproof run = wycheproof_walk(suite.file, run_padding, &suite);
+        CHECK(run.refused > run.acceptable);
     }
-    print_message("           %u valid, %u invalid, %u acceptable vectors\n", counted.valid,
-                  counted.invalid, counted.acceptable);
-    CHECK(counted.valid > 0 && counted.invalid > counted.acceptable);
 }
 
 int main(void)
