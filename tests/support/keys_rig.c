@@ -69,3 +69,20 @@ int keys_rig_down(void **state)
     softhsm_done(&rig->softhsm);
     return 0;
 }
+
+struct key *keys_rig_key(const struct keys_rig *rig, const struct uuid *id)
+{
+    struct key *const key = catalog_find(rig->keyring.catalog, id);
+
+    CHECK(key != NULL);
+    return key;
+}
+
+enum key_state keys_rig_state(const struct keys_rig *rig, const struct uuid *id)
+{
+    struct key *const key = keys_rig_key(rig, id);
+    const enum key_state state = key->state;
+
+    key_unref(key);
+    return state;
+}

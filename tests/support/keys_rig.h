@@ -29,3 +29,7 @@ int keys_rig_down(void **state);
 void keys_rig_stop(struct keys_rig *rig);
 CHECKED int keys_rig_start(struct keys_rig *rig, struct kms_error *err);
 void keys_rig_restart(struct keys_rig *rig); /* must succeed */
+
+/* The newest snapshot of a key that the catalog must have, a reference; its state. */
+struct key *keys_rig_key(const struct keys_rig *rig, const struct uuid *id);
+enum key_state keys_rig_state(const struct keys_rig *rig, const struct uuid *id);

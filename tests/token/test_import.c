@@ -33,23 +33,6 @@ static struct uuid make_key(void)
     return id;
 }
 
-static struct key *now(const struct uuid *id)
-{
-    struct key *const key = catalog_find(rig.keyring.catalog, id);
-
-    CHECK(key != NULL);
-    return key;
-}
-
-static enum key_state state_of(const struct uuid *id)
-{
-    struct key *const key = now(id);
-    const enum key_state state = key->state;
-
-    key_unref(key);
-    return state;
-}
-
 /* What a client does: asks for parameters, wraps, keeps both. */
 struct parcel {
     struct buf token, sealed;
@@ -67,7 +50,7 @@ static struct parcel pack(const struct uuid *id, struct span value)
     struct wrapping_pair pair;
     struct parcel parcel = { 0 };
     AUTO(import_parameters) parameters = { 0 };
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
 
     CHECK_OK(
         import_parameters(&rig.keyring, key, "RSAES_OAEP_SHA_256", "RSA_2048", &parameters, &err),
@@ -99,7 +82,7 @@ static enum kms_err bring(const struct uuid *id, struct span value, enum import_
 static void bring_first(const struct uuid *id)
 {
     assert_int_equal(bring(id, SPAN_ARRAY(values[0]), IMPORT_BY_HISTORY, 0), KMS_ERR_NONE);
-    assert_int_equal(state_of(id), KEY_ENABLED);
+    assert_int_equal(keys_rig_state(&rig, id), KEY_ENABLED);
 }
 
 static void take_away(const struct uuid *id)
@@ -108,14 +91,14 @@ static void take_away(const struct uuid *id)
     struct material_name name;
 
     CHECK_OK(import_delete(&rig.keyring, id, NULL, &name, &err), err);
-    assert_int_equal(state_of(id), KEY_PENDING_IMPORT);
+    assert_int_equal(keys_rig_state(&rig, id), KEY_PENDING_IMPORT);
 }
 
 static struct buf wrap(const struct uuid *id)
 {
     struct kms_error err = { 0 };
     struct buf blob = { 0 };
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
 
     CHECK_OK(
         material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob, &err),
@@ -131,7 +114,7 @@ static bool opens(const struct buf *blob)
     AUTO(secret) plain = { 0 };
 
     CHECK_OK(envelope_parse(buf_span(blob), &envelope, &err), err);
-    struct key *const key = now(&envelope.key_id);
+    struct key *const key = keys_rig_key(&rig, &envelope.key_id);
     const bool opened =
         material_unwrap(&rig.keyring, key, &envelope, SPAN_LITERAL("\0\0"), &plain, &err) == 0;
     key_unref(key);
@@ -166,7 +149,7 @@ static bool in_token(const struct uuid *id)
 
 static struct uuid version_of(const struct uuid *id, size_t place)
 {
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
 
     CHECK(place < key->version_count);
     const struct uuid version = key->versions[place].record.id;
@@ -205,12 +188,12 @@ static void test_invocations_outlive_the_absence(void **state)
         AUTO(buf) blob = wrap(&id);
         CHECK(opens(&blob));
     }
-    struct key *const before = now(&id);
+    struct key *const before = keys_rig_key(&rig, &id);
     const int64_t used = atomic_load(&before->versions[0].budget->used);
     key_unref(before);
     take_away(&id);
     bring_first(&id);
-    struct key *const after = now(&id);
+    struct key *const after = keys_rig_key(&rig, &id);
     CHECK(used >= 6 && atomic_load(&after->versions[0].budget->used) == used);
     CHECK(after->versions[0].record.reserved >= used);
     key_unref(after);
@@ -223,7 +206,7 @@ static void test_used_up_budget_makes_nothing(void **state)
 
     (void)state;
     bring_first(&id);
-    struct key *const key = now(&id);
+    struct key *const key = keys_rig_key(&rig, &id);
     atomic_store(&key->versions[0].budget->used, rig.limits.gcm_rotate);
     atomic_store(&key->versions[0].budget->reserved, rig.limits.gcm_rotate);
     assert_int_equal(lifecycle_due(&rig.keyring, key), DUE_NOTHING);
@@ -244,7 +227,7 @@ static void test_expiry(void **state)
     AUTO(buf) blob = wrap(&id);
     const struct uuid version = version_of(&id, 0);
     rig.clock.fixed_ms = begun_ms + MS_PER_DAY - 1;
-    struct key *const key = now(&id);
+    struct key *const key = keys_rig_key(&rig, &id);
     assert_int_equal(lifecycle_due(&rig.keyring, key), DUE_NOTHING);
     CHECK(!key_is_expired(key, rig.clock.fixed_ms));
     rig.clock.fixed_ms = begun_ms + MS_PER_DAY;
@@ -253,7 +236,7 @@ static void test_expiry(void **state)
     key_unref(key);
     CHECK_OK(import_expire(&rig.keyring, &id, &err), err);
     CHECK_OK(import_expire(&rig.keyring, &id, &err), err); /* nothing is left to do */
-    assert_int_equal(state_of(&id), KEY_PENDING_IMPORT);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_PENDING_IMPORT);
     CHECK(!in_token(&version));
     bring_first(&id);
     CHECK(opens(&blob));
@@ -364,7 +347,7 @@ static void test_killed_before_the_object(void **state)
     (void)leave_importing(&id, 1);
     keys_rig_restart(&rig);
     keys_rig_restart(&rig); /* and stays so */
-    assert_int_equal(state_of(&id), KEY_PENDING_IMPORT);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_PENDING_IMPORT);
     bring_first(&id);
 }
 
@@ -376,11 +359,11 @@ static void test_killed_after_the_object(void **state)
     (void)state;
     make_object(&version, SPAN_ARRAY(values[0]));
     keys_rig_restart(&rig);
-    assert_int_equal(state_of(&id), KEY_ENABLED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_ENABLED);
     AUTO(buf) blob = wrap(&id);
     keys_rig_restart(&rig);
     CHECK(opens(&blob));
-    struct key *const key = now(&id);
+    struct key *const key = keys_rig_key(&rig, &id);
     assert_int_equal(key->versions[0].record.valid_to_ms, rig.clock.fixed_ms + MS_PER_DAY);
     key_unref(key);
 }
@@ -397,7 +380,7 @@ static void test_killed_with_a_strange_object(void **state)
     CHECK_OK(token_key_generate(rig.token, TOKEN_AES_GCM, &version, "hsmkms:kv:x", canary, &err),
              err);
     keys_rig_restart(&rig);
-    assert_int_equal(state_of(&id), KEY_PENDING_IMPORT);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_PENDING_IMPORT);
 }
 
 static void test_killed_import_of_the_next_material(void **state)
@@ -411,7 +394,7 @@ static void test_killed_import_of_the_next_material(void **state)
     const struct uuid first = version_of(&id, 0), next = leave_importing(&id, 2);
     make_object(&next, SPAN_ARRAY(values[1]));
     keys_rig_restart(&rig);
-    struct key *const key = now(&id);
+    struct key *const key = keys_rig_key(&rig, &id);
     CHECK(uuid_equal(&key->record.current_version, &first)); /* it waits, as it would have */
     CHECK(key_waiting_version(key) && uuid_equal(&key_waiting_version(key)->record.id, &next));
     key_unref(key);
@@ -425,7 +408,7 @@ static void test_killed_import_of_the_next_material(void **state)
 static void set_state(const struct uuid *id, const char *state)
 {
     struct kms_error err = { 0 };
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
     struct version_record record = { 0 };
 
     CHECK_OK(record_copy(&version_table, &key->versions[0].record, &record, &err), err);
@@ -450,7 +433,7 @@ static void test_killed_while_material_comes_back_or_goes(void **state)
         set_state(&id, states[i]);
         make_object(&version, SPAN_ARRAY(values[0]));
         keys_rig_restart(&rig);
-        assert_int_equal(state_of(&id), KEY_PENDING_IMPORT);
+        assert_int_equal(keys_rig_state(&rig, &id), KEY_PENDING_IMPORT);
         CHECK(!in_token(&version));
         assert_int_equal(bring(&id, SPAN_ARRAY(values[1]), IMPORT_BY_HISTORY, 0),
                          KMS_ERR_INCORRECT_MATERIAL);
@@ -474,16 +457,16 @@ static void test_lost_object_comes_back_by_an_import(void **state)
     for (size_t i = 0; i < 2; i++)
         CHECK_OK(token_key_destroy(rig.token, &lost[i], &err), err);
     keys_rig_restart(&rig);
-    assert_int_equal(state_of(&id), KEY_UNAVAILABLE);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_UNAVAILABLE);
     assert_int_equal(bring(&id, SPAN_ARRAY(values[2]), IMPORT_BY_HISTORY, 0),
                      KMS_ERR_INCORRECT_MATERIAL);
     assert_int_equal(bring(&id, SPAN_ARRAY(values[0]), IMPORT_BY_HISTORY, 0), KMS_ERR_NONE);
-    assert_int_equal(state_of(&id), KEY_UNAVAILABLE);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_UNAVAILABLE);
     assert_int_equal(bring(&id, SPAN_ARRAY(values[1]), IMPORT_BY_HISTORY, 0), KMS_ERR_NONE);
-    assert_int_equal(state_of(&id), KEY_ENABLED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_ENABLED);
     CHECK(opens(&blob));
     keys_rig_restart(&rig);
-    assert_int_equal(state_of(&id), KEY_ENABLED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_ENABLED);
     CHECK(opens(&blob));
 }
 
@@ -497,7 +480,7 @@ static void test_killed_while_a_lost_object_comes_back(void **state)
     AUTO(buf) blob = wrap(&id);
     set_state(&id, "Creating");
     keys_rig_restart(&rig);
-    assert_int_equal(state_of(&id), KEY_PENDING_IMPORT);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_PENDING_IMPORT);
     bring_first(&id);
     CHECK(opens(&blob));
 }
@@ -605,10 +588,10 @@ static void test_deletion_takes_all_materials(void **state)
     CHECK_OK(lifecycle_schedule_deletion(&rig.keyring, &id, 7, &due_ms, &err), err);
     rig.clock.fixed_ms = due_ms;
     CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err);
-    assert_int_equal(state_of(&id), KEY_DELETED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_DELETED);
     CHECK(!in_token(&versions[0]) && !in_token(&versions[1]));
     keys_rig_restart(&rig);
-    assert_int_equal(state_of(&id), KEY_DELETED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_DELETED);
     rig.clock.fixed_ms = begun_ms;
 }
 

@@ -99,23 +99,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static struct key *now(const struct uuid *id)
-{
-    struct key *const key = catalog_find(rig.keyring.catalog, id);
-
-    CHECK(key != NULL);
-    return key;
-}
-
-static enum key_state state_of(const struct uuid *id)
-{
-    struct key *const key = now(id);
-    const enum key_state state = key->state;
-
-    key_unref(key);
-    return state;
-}
-
 static struct uuid make_key(void)
 {
     struct kms_error err = { 0 };
@@ -133,7 +116,7 @@ static struct buf wrap(const struct uuid *id)
 {
     struct kms_error err = { 0 };
     struct buf blob = { 0 };
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
 
     CHECK_OK(
         material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob, &err),
@@ -157,7 +140,7 @@ static enum kms_err unwrap(const struct key *key, const struct buf *blob)
 
 static void check_opens(const struct uuid *id, const struct buf *blob)
 {
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
 
     assert_int_equal(unwrap(key, blob), KMS_ERR_NONE);
     key_unref(key);
@@ -165,7 +148,7 @@ static void check_opens(const struct uuid *id, const struct buf *blob)
 
 static enum due_kind due(const struct uuid *id)
 {
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
     const enum due_kind kind = lifecycle_due(&rig.keyring, key);
 
     key_unref(key);
@@ -201,20 +184,20 @@ static void test_keys_come_and_go_with_their_store(void **state)
     const struct uuid id = make_key();
     AUTO(buf) blob = wrap(&id);
     struct kms_error err = { 0 };
-    struct key *const before = now(&id);
+    struct key *const before = keys_rig_key(&rig, &id);
 
     (void)state;
     disconnect_store();
-    assert_int_equal(state_of(&id), KEY_UNAVAILABLE);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_UNAVAILABLE);
     assert_string_equal(before->record.state, "Enabled");
     assert_int_equal(unwrap(before, &blob), KMS_ERR_INVALID_STATE); /* an older snapshot */
     CHECK_FAILS(lifecycle_rotate(&rig.keyring, &id, ROTATE_ON_DEMAND, &err), err,
                 KMS_ERR_INVALID_STATE);
     restart();
     assert_int_equal(state_now(), KEY_STORE_DISCONNECTED);
-    assert_int_equal(state_of(&id), KEY_UNAVAILABLE);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_UNAVAILABLE);
     connect_store();
-    assert_int_equal(state_of(&id), KEY_ENABLED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_ENABLED);
     check_opens(&id, &blob);
     CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_ON_DEMAND, &err), err);
     restart();
@@ -263,7 +246,7 @@ static void test_places_in_a_token(void **state)
     const struct uuid id = make_key();
     struct token_hold places[3] = { 0 };
     struct kms_error err = { 0 };
-    struct key *const key = now(&id);
+    struct key *const key = keys_rig_key(&rig, &id);
     AUTO(token_hold) one_more = { 0 };
     AUTO(token_hold) looking = { 0 };
 
@@ -290,10 +273,10 @@ static void test_without_its_section_a_store_fails_and_loses_nothing(void **stat
     keys_rig_restart(&rig);
     assert_int_equal(start_stores(0), 1);
     assert_int_equal(state_now(), KEY_STORE_FAILED);
-    assert_int_equal(state_of(&id), KEY_UNAVAILABLE);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_UNAVAILABLE);
     CHECK_OK(lifecycle_set_description(&rig.keyring, &id, "still known", &err), err);
     restart();
-    assert_int_equal(state_of(&id), KEY_ENABLED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_ENABLED);
     check_opens(&id, &blob);
 }
 
@@ -313,13 +296,13 @@ static void test_a_due_deletion_waits_for_the_store(void **state)
     rig.clock.fixed_ms = due_ms + 1;
     assert_int_equal(due(&id), DUE_NOTHING);
     CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err); /* not due: does nothing */
-    assert_int_equal(state_of(&id), KEY_PENDING_DELETION);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_PENDING_DELETION);
     CHECK_FAILS(key_store_delete(&rig.keyring, store, &err), err, KMS_ERR_STORE_HAS_KEYS);
     connect_store();
     assert_int_equal(objects_in_store(), before);
     assert_int_equal(due(&id), DUE_DELETION);
     CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err);
-    assert_int_equal(state_of(&id), KEY_DELETED);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_DELETED);
     assert_int_equal(objects_in_store(), before - 1);
     rig.clock.fixed_ms = start;
 }
@@ -340,7 +323,7 @@ static void test_a_begun_deletion_waits_for_the_store(void **state)
     }
     disconnect_store();
     restart();
-    assert_int_equal(state_of(&id), KEY_DELETING);
+    assert_int_equal(keys_rig_state(&rig, &id), KEY_DELETING);
     assert_int_equal(due(&id), DUE_NOTHING);
     connect_store();
     assert_int_equal(due(&id), DUE_DELETION);
@@ -404,11 +387,11 @@ static void test_an_interrupted_rotation_is_ended_by_connecting(void **state)
 
         disconnect_store();
         restart();
-        struct key *key = now(&id);
+        struct key *key = keys_rig_key(&rig, &id);
         assert_string_equal(key_version_find(key, &version)->record.state, "Creating");
         key_unref(key);
         connect_store();
-        key = now(&id);
+        key = keys_rig_key(&rig, &id);
         assert_string_equal(key_version_find(key, &version)->record.state,
                             made ? "Usable" : "Aborted");
         assert_int_equal(uuid_equal(&key->record.current_version, &version), made);

@@ -21,19 +21,11 @@ static struct key *make_key(void)
     return key;
 }
 
-static struct key *now(const struct uuid *id)
-{
-    struct key *const key = catalog_find(rig.keyring.catalog, id);
-
-    CHECK(key != NULL);
-    return key;
-}
-
 static struct buf wrap(const struct uuid *id, const char *plain)
 {
     struct kms_error err = { 0 };
     struct buf blob = { 0 };
-    struct key *const key = now(id);
+    struct key *const key = keys_rig_key(&rig, id);
 
     CHECK_OK(material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), span_text(plain), &blob, &err),
              err);
@@ -50,7 +42,7 @@ static enum kms_err unwrap(struct span blob, struct span context, const char *ex
 
     if (envelope_parse(blob, &envelope, &err) < 0)
         return err.code;
-    struct key *const key = now(&envelope.key_id);
+    struct key *const key = keys_rig_key(&rig, &envelope.key_id);
     if (material_unwrap(&rig.keyring, key, &envelope, context, &plain, &err) == 0)
         CHECK_SPAN(secret_span(&plain), span_text(expected));
     key_unref(key);
@@ -201,7 +193,7 @@ static void test_budget_after_restart_starts_beyond_what_may_have_been_used(void
     const long long reserved = atomic_load(&key->versions[0].budget->reserved);
     key_unref(key);
     keys_rig_restart(&rig);
-    key = now(&id);
+    key = keys_rig_key(&rig, &id);
     assert_int_equal(atomic_load(&key->versions[0].budget->used), reserved);
     AUTO(buf) blob = wrap(&id, "x");
     assert_int_equal(atomic_load(&key->versions[0].budget->reserved),
@@ -253,7 +245,7 @@ static void test_rotate_keeps_old_versions_opening(void **state)
         check_opens(&blobs[i], "data");
         buf_done(&blobs[i]);
     }
-    struct key *const rotated = now(&id);
+    struct key *const rotated = keys_rig_key(&rig, &id);
     assert_int_equal(rotated->version_count, 5);
     assert_int_equal(key_current(rotated)->record.number, 5);
     key_unref(rotated);
@@ -270,7 +262,7 @@ static void test_rotate_on_demand_26_times_is_refused(void **state)
         CHECK_OK(lifecycle_rotate(&rig.keyring, &key->record.id, ROTATE_ON_DEMAND, &err), err);
     CHECK_FAILS(lifecycle_rotate(&rig.keyring, &key->record.id, ROTATE_ON_DEMAND, &err), err,
                 KMS_ERR_LIMIT_EXCEEDED);
-    struct key *const rotated = now(&key->record.id);
+    struct key *const rotated = keys_rig_key(&rig, &key->record.id);
     assert_int_equal(rotated->version_count, 26);
     key_unref(rotated);
     key_unref(key);
@@ -285,7 +277,7 @@ static void test_automatic_rotation_when_due(void **state)
 
     (void)state;
     CHECK_OK(lifecycle_enable_rotation(&rig.keyring, &id, 90, &err), err);
-    struct key *enabled = now(&id);
+    struct key *enabled = keys_rig_key(&rig, &id);
     assert_int_equal(enabled->record.rotation_next_ms, start + 90 * MS_PER_DAY);
     rig.clock.fixed_ms = start + 90 * MS_PER_DAY - 1;
     assert_int_equal(lifecycle_due(&rig.keyring, enabled), DUE_NOTHING);
@@ -297,20 +289,20 @@ static void test_automatic_rotation_when_due(void **state)
     CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_DUE, &err), err);
     CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_DUE, &err), err); /* due no longer */
     CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_BUDGET, &err), err);
-    enabled = now(&id);
+    enabled = keys_rig_key(&rig, &id);
     assert_int_equal(enabled->version_count, 2);
     assert_int_equal(lifecycle_due(&rig.keyring, enabled), DUE_NOTHING);
     key_unref(enabled);
 
     /* a new period counts from the last rotation */
     CHECK_OK(lifecycle_enable_rotation(&rig.keyring, &id, 100, &err), err);
-    enabled = now(&id);
+    enabled = keys_rig_key(&rig, &id);
     assert_int_equal(enabled->record.rotation_next_ms, start + 190 * MS_PER_DAY);
     key_unref(enabled);
 
     CHECK_OK(lifecycle_disable_rotation(&rig.keyring, &id, &err), err);
     rig.clock.fixed_ms = start + 3000 * MS_PER_DAY;
-    enabled = now(&id);
+    enabled = keys_rig_key(&rig, &id);
     assert_int_equal(lifecycle_due(&rig.keyring, enabled), DUE_NOTHING);
     key_unref(enabled);
     rig.clock.fixed_ms = start;
@@ -326,7 +318,7 @@ static void test_disabled_key_is_not_rotated(void **state)
     CHECK_OK(lifecycle_set_enabled(&rig.keyring, &key->record.id, false, &err), err);
     CHECK_FAILS(lifecycle_rotate(&rig.keyring, &key->record.id, ROTATE_ON_DEMAND, &err), err,
                 KMS_ERR_DISABLED);
-    struct key *const disabled = now(&key->record.id);
+    struct key *const disabled = keys_rig_key(&rig, &key->record.id);
     assert_int_equal(disabled->version_count, 1);
     key_unref(disabled);
     key_unref(key);
@@ -351,7 +343,7 @@ static void test_deletion_when_due_destroys_everything(void **state)
 
     rig.clock.fixed_ms = due_ms - 1;
     CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err); /* not due: no effect */
-    struct key *pending = now(&id);
+    struct key *pending = keys_rig_key(&rig, &id);
     assert_int_equal(pending->state, KEY_PENDING_DELETION);
     key_unref(pending);
 
@@ -359,7 +351,7 @@ static void test_deletion_when_due_destroys_everything(void **state)
     CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err);
     rig.clock.fixed_ms = start;
     keys_rig_restart(&rig);
-    struct key *const deleted = now(&id);
+    struct key *const deleted = keys_rig_key(&rig, &id);
     assert_int_equal(deleted->state, KEY_DELETED);
     assert_int_equal(deleted->version_count, 2);
     for (size_t i = 0; i < deleted->version_count; i++)
@@ -388,7 +380,7 @@ static void test_cancelled_deletion_leaves_the_key_disabled(void **state)
     rig.clock.fixed_ms += 31 * MS_PER_DAY;
     CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err);
     rig.clock.fixed_ms -= 31 * MS_PER_DAY;
-    struct key *const back = now(&id);
+    struct key *const back = keys_rig_key(&rig, &id);
     assert_int_equal(back->state, KEY_DISABLED);
     key_unref(back);
     CHECK_OK(lifecycle_set_enabled(&rig.keyring, &id, true, &err), err);
@@ -467,7 +459,7 @@ static void test_51st_alias_and_tag_are_refused(void **state)
             assert_string_equal(err.message, "Too many tags");
         kms_error_clear(&err);
     }
-    struct key *const tagged = now(&key->record.id);
+    struct key *const tagged = keys_rig_key(&rig, &key->record.id);
     assert_int_equal(tagged->tag_count, 50);
     key_unref(tagged);
     key_unref(key);
@@ -490,7 +482,7 @@ static void test_tags_replace_and_vanish(void **state)
     CHECK_FAILS(lifecycle_tag(&rig.keyring, &key->record.id, &bad, 1, &err), err, KMS_ERR_TAG);
     CHECK_OK(lifecycle_untag(&rig.keyring, &key->record.id, remove, 2, &err), err);
     keys_rig_restart(&rig);
-    struct key *const tagged = now(&key->record.id);
+    struct key *const tagged = keys_rig_key(&rig, &key->record.id);
     assert_int_equal(tagged->tag_count, 1);
     assert_string_equal(tagged->tags[0].tag_key, "b");
     assert_string_equal(tagged->tags[0].tag_value, "");
@@ -579,7 +571,7 @@ static void test_killed_before_the_object_is_aborted(void **state)
     (void)state;
     keys_rig_restart(&rig);
     keys_rig_restart(&rig); /* and stays so */
-    struct key *const key = now(&left.key_id);
+    struct key *const key = keys_rig_key(&rig, &left.key_id);
     assert_int_equal(key->state, KEY_ABORTED);
     CHECK(!key_visible(key));
     key_unref(key);
@@ -592,7 +584,7 @@ static void test_killed_after_the_object_is_finished(void **state)
     (void)state;
     make_object(&left.version_id);
     keys_rig_restart(&rig);
-    struct key *const key = now(&left.key_id);
+    struct key *const key = keys_rig_key(&rig, &left.key_id);
     assert_int_equal(key->state, KEY_ENABLED);
     AUTO(buf) blob = wrap(&left.key_id, "data");
     check_opens(&blob, "data");
@@ -622,7 +614,7 @@ static void test_killed_rotation_is_finished_and_old_blobs_open(void **state)
     CHECK_OK(store_commit(tx, &err), err);
     make_object(&version_id);
     keys_rig_restart(&rig);
-    struct key *const rotated = now(&id);
+    struct key *const rotated = keys_rig_key(&rig, &id);
     CHECK(uuid_equal(&rotated->record.current_version, &version_id));
     assert_int_equal(rotated->record.rotations_on_demand, 1);
     assert_int_equal(rotated->record.rotation_last_ms, rig.clock.fixed_ms);
@@ -652,9 +644,9 @@ static void test_killed_rotation_before_a_good_one_does_not_take_its_place(void 
     make_object(&version_id);
     rig.clock.fixed_ms++;
     CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_ON_DEMAND, &err), err);
-    struct key *const before = now(&id);
+    struct key *const before = keys_rig_key(&rig, &id);
     keys_rig_restart(&rig);
-    struct key *const after = now(&id);
+    struct key *const after = keys_rig_key(&rig, &id);
     assert_int_equal(after->version_count, 3); /* it may have encrypted: it goes on decrypting */
     CHECK(version_is_usable(key_version_find(after, &version_id)));
     CHECK(uuid_equal(&after->record.current_version, &before->record.current_version));
@@ -686,7 +678,7 @@ static void test_killed_rotation_of_a_key_deleted_since_leaves_no_object(void **
     CHECK_OK(lifecycle_delete_due(&rig.keyring, &id, &err), err);
     rig.clock.fixed_ms = start;
     keys_rig_restart(&rig);
-    struct key *const gone = now(&id);
+    struct key *const gone = keys_rig_key(&rig, &id);
     assert_int_equal(gone->state, KEY_DELETED);
     assert_string_equal(key_version_find(gone, &version_id)->record.state, "Destroyed");
     CHECK_FAILS(token_key_verify(rig.token, TOKEN_AES_GCM, &version_id, &err), err,
@@ -704,7 +696,7 @@ static void test_lost_object_makes_the_key_unavailable_not_gone(void **state)
     (void)state;
     CHECK_OK(token_key_destroy(rig.token, &key->versions[0].record.id, &err), err);
     keys_rig_restart(&rig);
-    struct key *const lost = now(&id);
+    struct key *const lost = keys_rig_key(&rig, &id);
     assert_int_equal(lost->state, KEY_UNAVAILABLE);
     CHECK_FAILS(key_may(lost, KEY_USE_CRYPTO, "ARN", &err), err, KMS_ERR_INVALID_STATE);
     assert_string_equal(lost->record.state, "Enabled"); /* it comes back with its object */
