@@ -94,19 +94,6 @@ static void take_away(const struct uuid *id)
     assert_int_equal(keys_rig_state(&rig, id), KEY_PENDING_IMPORT);
 }
 
-static struct buf wrap(const struct uuid *id)
-{
-    struct kms_error err = { 0 };
-    struct buf blob = { 0 };
-    struct key *const key = keys_rig_key(&rig, id);
-
-    CHECK_OK(
-        material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob, &err),
-        err);
-    key_unref(key);
-    return blob;
-}
-
 static bool opens(const struct buf *blob)
 {
     struct kms_error err = { 0 };
@@ -165,7 +152,7 @@ static void test_object_comes_and_goes_with_the_material(void **state)
     bring_first(&id);
     const struct uuid version = version_of(&id, 0);
     CHECK(in_token(&version));
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     take_away(&id);
     CHECK(!in_token(&version));
     CHECK(!opens(&blob));
@@ -185,7 +172,7 @@ static void test_invocations_outlive_the_absence(void **state)
     (void)state;
     bring_first(&id);
     for (int i = 0; i < 5; i++) {
-        AUTO(buf) blob = wrap(&id);
+        AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
         CHECK(opens(&blob));
     }
     struct key *const before = keys_rig_key(&rig, &id);
@@ -224,7 +211,7 @@ static void test_expiry(void **state)
     (void)state;
     assert_int_equal(bring(&id, SPAN_ARRAY(values[0]), IMPORT_NEW, begun_ms + MS_PER_DAY),
                      KMS_ERR_NONE);
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     const struct uuid version = version_of(&id, 0);
     rig.clock.fixed_ms = begun_ms + MS_PER_DAY - 1;
     struct key *const key = keys_rig_key(&rig, &id);
@@ -305,16 +292,6 @@ static void test_import_token_is_for_one_key_and_one_day(void **state)
 
 /* --- what crashes leave ----------------------------------------------------------------------- */
 
-static void put(const struct table *table, const void *record)
-{
-    struct kms_error err = { 0 };
-    struct store_tx *tx = NULL;
-
-    CHECK_OK(store_begin(rig.store, &tx, &err), err);
-    CHECK_OK(store_put(tx, table, record, &err), err);
-    CHECK_OK(store_commit(tx, &err), err);
-}
-
 static void make_object(const struct uuid *id, struct span value)
 {
     struct kms_error err = { 0 };
@@ -335,7 +312,7 @@ static struct uuid leave_importing(const struct uuid *key_id, int64_t number)
                                             .imported = imported,
                                             .valid_to_ms = rig.clock.fixed_ms + MS_PER_DAY };
 
-    put(&version_table, &version);
+    keys_rig_put(&rig, &version_table, &version);
     return version.id;
 }
 
@@ -360,7 +337,7 @@ static void test_killed_after_the_object(void **state)
     make_object(&version, SPAN_ARRAY(values[0]));
     keys_rig_restart(&rig);
     assert_int_equal(keys_rig_state(&rig, &id), KEY_ENABLED);
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     keys_rig_restart(&rig);
     CHECK(opens(&blob));
     struct key *const key = keys_rig_key(&rig, &id);
@@ -390,7 +367,7 @@ static void test_killed_import_of_the_next_material(void **state)
 
     (void)state;
     bring_first(&id);
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     const struct uuid first = version_of(&id, 0), next = leave_importing(&id, 2);
     make_object(&next, SPAN_ARRAY(values[1]));
     keys_rig_restart(&rig);
@@ -413,7 +390,7 @@ static void set_state(const struct uuid *id, const char *state)
 
     CHECK_OK(record_copy(&version_table, &key->versions[0].record, &record, &err), err);
     CHECK_OK(record_set_text(&record.state, state, &err), err);
-    put(&version_table, &record);
+    keys_rig_put(&rig, &version_table, &record);
     version_record_done(&record);
     key_unref(key);
 }
@@ -427,7 +404,7 @@ static void test_killed_while_material_comes_back_or_goes(void **state)
     for (size_t i = 0; i < ARRAY_LEN(states); i++) {
         const struct uuid id = make_key();
         bring_first(&id);
-        AUTO(buf) blob = wrap(&id);
+        AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
         const struct uuid version = version_of(&id, 0);
         take_away(&id);
         set_state(&id, states[i]);
@@ -450,7 +427,7 @@ static void test_lost_object_comes_back_by_an_import(void **state)
 
     (void)state;
     bring_first(&id);
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     assert_int_equal(bring(&id, SPAN_ARRAY(values[1]), IMPORT_NEW, 0), KMS_ERR_NONE);
     CHECK_OK(lifecycle_rotate(&rig.keyring, &id, ROTATE_ON_DEMAND, &err), err);
     const struct uuid lost[] = { version_of(&id, 0), version_of(&id, 1) };
@@ -477,7 +454,7 @@ static void test_killed_while_a_lost_object_comes_back(void **state)
 
     (void)state;
     bring_first(&id);
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     set_state(&id, "Creating");
     keys_rig_restart(&rig);
     assert_int_equal(keys_rig_state(&rig, &id), KEY_PENDING_IMPORT);
@@ -496,7 +473,7 @@ static void test_killed_while_a_wrapping_pair_is_made(void **state)
     struct kms_error err = { 0 };
 
     (void)state;
-    put(&wrapping_table, &record);
+    keys_rig_put(&rig, &wrapping_table, &record);
     CHECK_OK(token_pair_generate(rig.token, TOKEN_RSA_2048, TOKEN_DECRYPTS, &record.id,
                                  "hsmkms:import:x", &unused, &err),
              err);
@@ -541,7 +518,7 @@ static void *come_and_go(void *arg)
         self->wrong++;
     for (int i = 0; i < 4; i++) {
         bring_first(&self->id);
-        AUTO(buf) blob = wrap(&self->id);
+        AUTO(buf) blob = keys_rig_wrap(&rig, &self->id, "data");
         self->wrong += !opens(&blob);
         take_away(&self->id);
         self->wrong += opens(&blob);

@@ -112,19 +112,6 @@ static struct uuid make_key(void)
     return id;
 }
 
-static struct buf wrap(const struct uuid *id)
-{
-    struct kms_error err = { 0 };
-    struct buf blob = { 0 };
-    struct key *const key = keys_rig_key(&rig, id);
-
-    CHECK_OK(
-        material_wrap(&rig.keyring, key, SPAN_LITERAL("\0\0"), SPAN_LITERAL("data"), &blob, &err),
-        err);
-    key_unref(key);
-    return blob;
-}
-
 /* Opens a blob under a snapshot; gives the error's code. */
 static enum kms_err unwrap(const struct key *key, const struct buf *blob)
 {
@@ -182,7 +169,7 @@ static unsigned objects_in_store(void)
 static void test_keys_come_and_go_with_their_store(void **state)
 {
     const struct uuid id = make_key();
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     struct kms_error err = { 0 };
     struct key *const before = keys_rig_key(&rig, &id);
 
@@ -266,7 +253,7 @@ static void test_places_in_a_token(void **state)
 static void test_without_its_section_a_store_fails_and_loses_nothing(void **state)
 {
     const struct uuid id = make_key();
-    AUTO(buf) blob = wrap(&id);
+    AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
     struct kms_error err = { 0 };
 
     (void)state;
@@ -382,7 +369,7 @@ static void test_an_interrupted_rotation_is_ended_by_connecting(void **state)
     (void)state;
     for (int made = 0; made < 2; made++) {
         const struct uuid id = make_key();
-        AUTO(buf) blob = wrap(&id);
+        AUTO(buf) blob = keys_rig_wrap(&rig, &id, "data");
         const struct uuid version = interrupt_rotation(&id, made);
 
         disconnect_store();

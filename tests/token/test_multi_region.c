@@ -553,33 +553,6 @@ static void test_a_deletion_cut_short_goes_on_and_spares_the_family(void **state
 
 /* --- what crashes leave ----------------------------------------------------------------------- */
 
-static void leave_rotation(const struct uuid *family, const struct uuid *version_id)
-{
-    struct kms_error err = { 0 };
-    char creating[] = "Creating", reason[] = "ON_DEMAND";
-    const struct version_record version = { .id = *version_id,
-                                            .key_id = *family,
-                                            .number = 2,
-                                            .state = creating,
-                                            .reason = reason,
-                                            .created_ms = rig.clock.fixed_ms };
-    struct store_tx *tx = NULL;
-
-    CHECK_OK(store_begin(rig.store, &tx, &err), err);
-    CHECK_OK(store_put(tx, &version_table, &version, &err), err);
-    CHECK_OK(store_commit(tx, &err), err);
-}
-
-static void make_object(const struct uuid *id)
-{
-    struct kms_error err = { 0 };
-    uint8_t canary[TOKEN_CANARY_LEN];
-    char label[64];
-
-    (void)snprintf(label, sizeof(label), "hsmkms:kv:%s", uuid_format(id).text);
-    CHECK_OK(token_key_generate(rig.token, TOKEN_AES_GCM, id, label, canary, &err), err);
-}
-
 static void test_killed_rotation_is_finished_for_all(void **state)
 {
     const struct uuid family = make_pair_of_regions(), whole = uuid_random();
@@ -590,8 +563,8 @@ static void test_killed_rotation_is_finished_for_all(void **state)
     replicate(HOME, THIRD, &family);
     delete_at(THIRD, &family); /* what is left of it has no say */
     rig.clock.fixed_ms = start;
-    leave_rotation(&family, &whole);
-    make_object(&whole);
+    keys_rig_leave_rotation(&rig, &family, &whole);
+    keys_rig_object(&rig, &whole);
     for (int i = 0; i < 2; i++) {
         keys_rig_restart(&rig);
         struct key *const here = member(HOME, &family), *const there = member(SECOND, &family);
@@ -613,7 +586,7 @@ static void test_killed_rotation_without_an_object_changes_nothing(void **state)
     AUTO(buf) old = wrap(SECOND, &family);
 
     (void)state;
-    leave_rotation(&family, &none);
+    keys_rig_leave_rotation(&rig, &family, &none);
     keys_rig_restart(&rig);
     struct key *const here = member(HOME, &family), *const there = member(SECOND, &family);
     assert_string_equal(key_version_find(here, &none)->record.state, "Aborted");
