@@ -172,6 +172,24 @@ struct token *softhsm_open(struct softhsm *ret)
     return token;
 }
 
+static int count_one(void *arg, const struct uuid *id, const char *label, struct kms_error *err)
+{
+    (void)id;
+    (void)label;
+    (void)err;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+unsigned softhsm_keys(struct token *token)
+{
+    struct kms_error err = { 0 };
+    unsigned count = 0;
+
+    need(token_inventory(token, count_one, &count, &err) == 0, err.message);
+    return count;
+}
+
 void softhsm_record_path(const struct softhsm *softhsm, char *ret, size_t size)
 {
     DIR *const dir = opendir(softhsm->tokens);

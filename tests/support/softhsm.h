@@ -33,6 +33,9 @@ void softhsm_add(const struct softhsm *softhsm, const char *module, const char *
 /* A copy of the module, which is a module of its own: it shares files with the first, no state. */
 void softhsm_copy_module(const struct softhsm *softhsm, char *ret, size_t size);
 
+/* How many keys of ours a token has: the inventory's, not what is remembered. */
+unsigned softhsm_keys(struct token *token);
+
 /* A configuration for this token, 4 sessions, 64 copies. */
 struct token_config softhsm_config(const struct softhsm *softhsm);
 
