@@ -73,6 +73,14 @@ void iam_rig_close(struct iam_rig *rig)
     rig->store = NULL;
 }
 
+void iam_rig_restart(struct iam_rig *rig)
+{
+    struct kms_error err = { 0 };
+
+    iam_rig_close(rig);
+    CHECK_OK(iam_rig_open(rig, &err), err);
+}
+
 void iam_rig_begin(struct iam_rig *rig)
 {
     struct kms_error err = { 0 };

@@ -34,6 +34,7 @@ int iam_rig_group_down(void **state);
 /* Opens and closes database and iam, as a start and an end of the daemon would. */
 CHECKED int iam_rig_open(struct iam_rig *rig, struct kms_error *err);
 void iam_rig_close(struct iam_rig *rig);
+void iam_rig_restart(struct iam_rig *rig); /* must succeed */
 
 /* A new, empty database, opened. */
 void iam_rig_begin(struct iam_rig *rig);
