@@ -1,7 +1,6 @@
 /* Access keys on a real token and a real database. */
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <pthread.h>
 

@@ -1,7 +1,6 @@
 /* Access keys at rest: what the database tells of their secrets, and who may change a row. */
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <sqlite3.h>
 

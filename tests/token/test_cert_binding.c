@@ -1,7 +1,6 @@
 /* Certificates that stand for users, on a real token and a real database. */
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hsmkms/iam/cert_binding.h"

@@ -1,7 +1,6 @@
 /* Accounts, users and roles on a real token and a real database. */
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/support/check.h"
 #include "tests/support/directory_rig.h"

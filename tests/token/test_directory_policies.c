@@ -1,7 +1,6 @@
 /* Policies of users and roles: inline, managed, boundaries, trust; and when the root may go. */
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/support/check.h"
 #include "tests/support/directory_rig.h"

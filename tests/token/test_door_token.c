@@ -1,7 +1,5 @@
 /* Bearer tokens and AppRole logins, on a real token and a real database. */
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hsmkms/iam/door_token.h"

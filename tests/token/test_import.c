@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "hsmkms/crypto/spki.h"
 #include "hsmkms/keys/change_import.h"

@@ -1,7 +1,6 @@
 /* Custom key stores over real tokens and a real database: what a store is while it is away. */
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "hsmkms/keys/change.h"
 #include "hsmkms/keys/key_store.h"

@@ -2,7 +2,6 @@
  * material lives as long as one key of its family. */
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "hsmkms/keys/change.h"
 #include "hsmkms/keys/lifecycle.h"
