@@ -816,3 +816,18 @@ def test_the_trail_shows_the_import(place):
         assert record["requestParameters"] == {"keyId": key, "expirationModel": NEVER["ExpirationModel"]}
     trail = "".join(str(r) for r in place.audit())
     assert given["ImportToken"] not in trail and given["EncryptedKeyMaterial"] not in trail
+
+
+@pytest.mark.parametrize("spec, usage, origin, outside", [
+    ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "AWS_KMS", {}),
+    ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "EXTERNAL", {"Imported": "Host"}),
+    ("RSA_2048", "SIGN_VERIFY", "AWS_KMS", {}),
+    ("RSA_2048", "ENCRYPT_DECRYPT", "AWS_KMS", {"Padding": "Host"}),  # SoftHSM2 has OAEP with SHA-1 alone
+    ("HMAC_256", "GENERATE_VERIFY_MAC", "AWS_KMS", {})])
+def test_an_operator_sees_what_is_done_outside_of_the_token(place, spec, usage, origin, outside):
+    key = place.key(KeySpec=spec, KeyUsage=usage, Origin=origin)
+    if origin == "EXTERNAL":
+        bring(place, key, os.urandom(32))
+    version, = json.loads(place.admin("key-uses", key).stdout)["Versions"]
+    shown = {name: version[name] for name in ("Imported", "Padding")}
+    assert shown == {"Imported": None, "Padding": None, **outside}

@@ -1,14 +1,12 @@
 """GetKeyLastUsage: what counts as a use, what is told of it, and what a stop or a crash leaves."""
 
 import json
-import os
 import time
 
 import pytest
 
 from calls import state
 from kms import NO_SUCH_KEY, b64
-from test_import import bring
 
 PLAIN = {"Plaintext": b64(b"x")}
 P256 = {"KeySpec": "ECC_NIST_P256"}
@@ -146,21 +144,6 @@ def test_an_operator_sees_each_version(rig, key):
     assert old["KeyMaterialId"] == answer.json["KeyMaterialId"]
     assert rig.admin("key-uses", NO_SUCH_KEY, check=False).returncode != 0
     assert rig.admin("key-uses", check=False).returncode != 0
-
-
-@pytest.mark.parametrize("spec, usage, origin, outside", [
-    ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "AWS_KMS", {}),
-    ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "EXTERNAL", {"Imported": "Host"}),
-    ("RSA_2048", "SIGN_VERIFY", "AWS_KMS", {}),
-    ("RSA_2048", "ENCRYPT_DECRYPT", "AWS_KMS", {"Padding": "Host"}),  # SoftHSM2 has OAEP with SHA-1 alone
-    ("HMAC_256", "GENERATE_VERIFY_MAC", "AWS_KMS", {})])
-def test_an_operator_sees_what_is_done_outside_of_the_token(rig, spec, usage, origin, outside):
-    key = rig.key(KeySpec=spec, KeyUsage=usage, Origin=origin)
-    if origin == "EXTERNAL":
-        bring(rig, key, os.urandom(32))
-    version, = json.loads(rig.admin("key-uses", key).stdout)["Versions"]
-    shown = {name: version[name] for name in ("Imported", "Padding")}
-    assert shown == {"Imported": None, "Padding": None, **outside}
 
 
 def test_a_crash_loses_what_was_not_written_yet(new_rig):
