@@ -176,26 +176,51 @@ setting_line() # DIR NAME
   sed -n "s/^$2 *= *//p" "$1/hsmkms.conf" | head -n 1
 }
 
-# The daemon's process id when it runs. A process that only waits to be reaped does not run, but one
-# that is ending does as long as it may hold its files: its first thread has ended and others have not,
-# or its memory is gone and its command line with it. A recycled id whose command line does not
-# name our configuration is not ours. The command line is read first: once it is gone, the state
-# that is read after it says so too.
-daemon_pid() # DIR
+# "running PID" or "ending PID"; fails when there is no daemon. A process that only waits to be reaped
+# is none, but one that is ending is there as long as it may hold its files: it is killed and does not
+# know it yet, or its memory is gone and its command line with it, or its first thread has ended and
+# others have not. A recycled id whose command line does not name our configuration is not ours. The
+# command line is read first: once it is gone, the state that is read after it says so too.
+daemon_state() # DIR
 {
-  local -ri exiting=0x4 # PF_EXITING
-  local pid state flags threads command
+  local -ri exiting=0x4 kill=0x100 # PF_EXITING, the bit of SIGKILL
+  local pid state flags pending threads command
   [[ -s $1/daemon.pid ]] || return 1
   pid=$(<"$1/daemon.pid")
   command=$(cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' '\n')
+  pending=$(sed -n 's/^SigPnd:[[:space:]]*/0x/p' "/proc/$pid/status" 2>/dev/null)
   read -r state _ _ _ _ _ flags _ < <(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || return 1
   if [[ $state == [ZX] ]]; then
     threads=("/proc/$pid/task"/*)
     ((${#threads[@]} > 1)) || return 1
-  elif ! ((flags & exiting)); then
-    grep -qxF "$1/hsmkms.conf" <<<"$command" || return 1
+    echo "ending $pid"
+  elif ((flags & exiting || ${pending:-0} & kill)); then
+    echo "ending $pid"
+  elif grep -qxF "$1/hsmkms.conf" <<<"$command"; then
+    echo "running $pid"
+  else
+    return 1
   fi
-  echo "$pid"
+}
+
+# The process id of a daemon that is there, be it running or ending.
+daemon_pid() # DIR
+{
+  local state
+  state=$(daemon_state "$1") || return 1
+  echo "${state#* }"
+}
+
+# Waits for a daemon that is ending; whether one is there that is not.
+daemon_runs() # DIR
+{
+  local state i
+  for ((i = 0; i < 1500; i++)); do
+    state=$(daemon_state "$1") || return 1
+    [[ $state == ending* ]] || return 0
+    sleep 0.02
+  done
+  die "process ${state#* } does not end"
 }
 
 daemon_port() # DIR
@@ -218,7 +243,7 @@ daemon_is_ready() # DIR PORT SIZE (of the log before the start)
 daemon_start() # DIR
 {
   local dir=$1 port pid from run=()
-  ! daemon_pid "$dir" >/dev/null || return 0
+  ! daemon_runs "$dir" || return 0
   from=$(stat -c %s "$dir/daemon.log" 2>/dev/null || echo 0)
   read -r -a run <<<"${HSMKMS_RUN-}"
   SOFTHSM2_CONF=$dir/softhsm2.conf setsid "${run[@]}" \

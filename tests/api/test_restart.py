@@ -136,6 +136,19 @@ def test_kill_while_starting(new_rig):
     assert rig.ok("Decrypt", CiphertextBlob=blob)["Plaintext"] == "aGk="
 
 
+@pytest.mark.any_listener
+def test_a_start_waits_for_what_was_killed(new_rig):
+    """kill -9 and start without a pause, as a supervisor's script may do it."""
+    import os
+    import signal
+    rig = new_rig()
+    for _ in range(10):
+        before = rig.pid
+        os.kill(before, signal.SIGKILL)
+        rig.start()
+        assert rig.pid != before and rig.ok("ListKeys")["Keys"] == []
+
+
 def test_second_daemon_on_the_same_state_is_refused(new_rig):
     import subprocess
 
