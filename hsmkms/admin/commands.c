@@ -95,7 +95,7 @@ static admin_run_fn *handler_of(const char *name)
 {
     static const struct admin_handler *const chapters[] = {
         admin_identity_handlers, admin_policy_handlers, admin_key_handlers, admin_transfer_handlers,
-        admin_cert_handlers, admin_token_handlers, admin_use_handlers
+        admin_cert_handlers, admin_token_handlers, admin_use_handlers, admin_status_handlers
     };
 
     for (size_t i = 0; i < ARRAY_LEN(chapters); i++)

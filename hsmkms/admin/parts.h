@@ -23,7 +23,7 @@ struct admin_handler {
 };
 extern const struct admin_handler admin_identity_handlers[], admin_policy_handlers[],
     admin_key_handlers[], admin_transfer_handlers[], admin_cert_handlers[],
-    admin_token_handlers[], admin_use_handlers[]; /* each ended by a NULL name */
+    admin_token_handlers[], admin_use_handlers[], admin_status_handlers[]; /* each ended by a NULL name */
 
 /* A field's text, or NULL. */
 const char *admin_text(const struct admin_call *call, const char *field);

@@ -181,6 +181,7 @@ int change_save(struct change *change, struct kms_error *err)
     return commit_staged(change, err);
 }
 
+/* Into the record goes whether this process undoes paddings for the version. */
 static int describe_padding(const struct key *key, struct token *token,
                             struct version_record *record, struct kms_error *err)
 {

@@ -74,6 +74,6 @@ enum token_use keyspec_token_use(enum spec_usage usage);
  */
 CHECKED int keyspec_supported(struct token *token, const struct keyspec *spec,
                               enum spec_usage usage, bool *ret, struct kms_error *err);
-/* Whether for that the token leaves a padding to be made or undone outside of it. Errors: the same. */
+/* Whether the token leaves it to its caller to undo a padding of that usage. Errors: the same. */
 CHECKED int keyspec_pads_outside(struct token *token, const struct keyspec *spec,
                                  enum spec_usage usage, bool *ret, struct kms_error *err);
